@@ -1,0 +1,155 @@
+"""The records the layers hand to each other. Rows of the companion tables are read-only here: the store changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from one_iscsi.iscsi import Portal
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A row of ``one_volume``. Times are Unix seconds, sizes bytes, ``permissions`` OpenNebula's ugo bits as 0o600."""
+
+    id: int
+    name: str
+    iqn: str
+    lun: int
+    portals: tuple[Portal, ...]
+    size_bytes: int
+    serial: str
+    wwid: str
+    san_id: int
+    status: str
+    version: int
+    previous_status: str = ""
+    reason: str = ""
+    holder_kind: str = ""
+    holder_id: int | None = None
+    disk_id: int | None = None
+    uid: int = 0
+    gid: int = 0
+    permissions: int = 0o600
+    wiped_at: int | None = None
+    created_at: int = 0
+    updated_at: int = 0
+
+    @property
+    def portal(self) -> Portal:
+        """The portal a single-path volume is reached by."""
+        return self.portals[0]
+
+    @property
+    def device_path(self) -> str:
+        """The path every host gives the hypervisor: a stable symlink, the same everywhere."""
+        return self.portal.by_path(self.iqn, self.lun)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A row of ``one_volume_attachment``; only living attachments have one."""
+
+    volume_id: int
+    vm_id: int | None
+    host: str
+    target: str
+    slot: str = "a"
+    purpose: str = "vm"
+    device: str = ""
+    read_only: bool = False
+    on_terminate: str = "keep"
+    status: str = "active"
+    created_at: int = 0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that runs an operation: dead if the boot differs or no process has this pid and start time."""
+
+    frontend: str
+    pid: int
+    started: int
+    boot: str
+
+
+@dataclass(frozen=True)
+class Op:
+    """A row of ``one_volume_op``, the journal. ``phase`` was committed before the side effect it names."""
+
+    id: int
+    volume_id: int
+    kind: str
+    phase: str
+    origin_status: str
+    then: str
+    owner: Owner
+    heartbeat: int
+    attempt: int
+    payload: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    open: bool = True
+    created_at: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A row of ``one_volume_event``, the audit."""
+
+    id: int
+    time: int
+    volume_id: int
+    uid: int
+    address: str
+    what: str
+    from_status: str
+    to_status: str
+    why: str
+
+
+@dataclass(frozen=True)
+class San:
+    """A row of ``one_volume_san``: a storage server. ``clusters`` empty: serves every cluster.
+
+    ``ssh_host`` is where its commands run, ``localhost`` for the front end itself, empty when it cannot be logged in to.
+    """
+
+    id: int
+    name: str
+    kind: str
+    portals: tuple[Portal, ...]
+    ssh_host: str = ""
+    location: str = ""
+    clusters: tuple[int, ...] = ()
+    last_seen: int | None = None
+
+
+@dataclass(frozen=True)
+class Host:
+    """A row of ``one_volume_host``: what was learned of a node. ``sources`` maps a portal's address to the node's own
+    address towards it (the storage NIC is not the management address)."""
+
+    id: int
+    name: str
+    initiator: str
+    sources: dict[str, str]
+    multipath: bool = False
+    last_seen: int | None = None
+
+
+@dataclass(frozen=True)
+class Chap:
+    """What an initiator must present; never stored, logged or put into an argument list of a node."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a device must be before a guest may see it. Empty serial: not known yet (it is learned)."""
+
+    size_bytes: int
+    serial: str
+    #: False for an identity several volumes share (tgt's default): then the serial proves nothing.
+    trusted: bool
