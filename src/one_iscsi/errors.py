@@ -63,13 +63,19 @@ class NodeError(OneIscsiError):
 
     ``code`` is the word a node script answered with (``login-auth``, ``target-busy`` …; ``unreachable`` when ssh
     failed, ``unknown`` when the answer is missing, so nobody knows how far the script came).
+    ``clean``: the script says that it left no session, no record and nothing plugged.
+    ``plug_tried``: the guest may have seen the device, if only for a moment.
     """
 
     exit_code = 8
 
-    def __init__(self, what: str, fix: str = "", code: str = "unknown") -> None:
+    def __init__(
+        self, what: str, fix: str = "", code: str = "unknown", *, clean: bool = False, plug_tried: bool = True
+    ) -> None:
         super().__init__(what, fix)
         self.code = code
+        self.clean = clean
+        self.plug_tried = plug_tried
 
 
 class StorageError(OneIscsiError):

@@ -41,7 +41,9 @@ class Portal:
                 raise ValueError
             address = ipaddress.IPv6Address(match["six"]) if match["six"] else ipaddress.IPv4Address(match["four"])
         except ValueError:
-            raise BadInput(f"portal {text!r} is malformed", "give IP:PORT, such as 10.0.0.1:3260 or [fd00::1]:3260") from None
+            raise BadInput(
+                f"portal {text!r} is malformed", "give IP:PORT, such as 10.0.0.1:3260 or [fd00::1]:3260"
+            ) from None
         return cls(str(address), port)
 
     def __str__(self) -> str:
@@ -50,3 +52,8 @@ class Portal:
     def by_path(self, iqn: str, lun: int) -> str:
         """The udev link of a LUN seen through this portal; IPv6 has no brackets there (60-persistent-storage.rules)."""
         return f"/dev/disk/by-path/ip-{self.address}:{self.port}-iscsi-{iqn}-lun-{lun}"
+
+
+def is_default_serial(serial: str) -> bool:
+    """Whether tgt made the serial up from tid and LUN (``beaf11``): two servers give two volumes the same one."""
+    return re.fullmatch(r"beaf\d+", serial) is not None

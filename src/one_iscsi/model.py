@@ -1,4 +1,4 @@
-"""The records the layers hand to each other. Rows of the companion tables are read-only here: the store changes them."""
+"""The records the layers hand to each other. Rows of the companion tables are read-only here."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Event:
 class San:
     """A row of ``one_volume_san``: a storage server. ``clusters`` empty: serves every cluster.
 
-    ``ssh_host`` is where its commands run, ``localhost`` for the front end itself, empty when it cannot be logged in to.
+    ``ssh_host`` is where its commands run: ``localhost`` is the front end itself, empty is nowhere.
     """
 
     id: int

@@ -22,7 +22,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise BadInput(f"size {text!r} is not a size", "give a number of MiB, or a number with K, M, G or T, such as 10G")
+        raise BadInput(f"{text!r} is not a size", "give a number of MiB, or a number with K, M, G or T, such as 10G")
     size = Decimal(match["number"]) * _FACTORS[match["unit"].upper()]
     if size <= 0:
         raise BadInput(f"size {text!r} is zero", "give a size of at least 1M")
