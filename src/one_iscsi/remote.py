@@ -1,0 +1,163 @@
+"""Running a script on another machine, through OpenNebula's own ssh wrappers: one script, one round trip, one answer.
+
+A script is shell text that defines ``main``. It arrives by standard input only, so nothing of it (CHAP secrets!) is in
+any list of processes, and in a form of which every cut-off beginning does nothing. On the far side it limits itself
+and runs to its end even if this process or its ssh client dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from one_iscsi.errors import BadInput, SetupError
+
+_COMMON_SH = Path(__file__).with_name("scripts") / "common.sh"
+_LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
+# The wrappers use $SSH HOST without quotes: a name must be one word and no option.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@%-]*")
+_SLACK = 10  # seconds a machine under load may need besides the script: start of bash and ssh, the way back
+
+
+class RemoteFailure(Exception):
+    """A machine gave no answer. ``code``: ``unreachable`` (ssh could not log in, nothing ran), ``timeout`` (the script
+    was stopped or did not come back in time) or ``unknown`` (it ended without an answer). ``text``: one line."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script said: its ``NAME=value`` lines in their order, and its ``error`` (code, text) if it failed."""
+
+    lines: tuple[tuple[str, str], ...] = ()
+    error: tuple[str, str] | None = None
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last value said under this name."""
+        return next((value for said, value in reversed(self.lines) if said == name), default)
+
+    def all(self, name: str) -> list[str]:
+        """Every value said under this name."""
+        return [value for said, value in self.lines if said == name]
+
+
+class Remote:
+    """Runs scripts on hosts and storage servers; ``connect_timeout`` in seconds."""
+
+    def __init__(self, connect_timeout: int = 10) -> None:
+        self.connect_timeout = connect_timeout
+
+    def run(self, host: str, label: str, *parts: str, values: Mapping[str, str], limit: int) -> Answer:
+        """Run ``main`` of the joined ``parts`` on ``host`` with ``values`` as shell variables, for ``limit`` seconds.
+
+        ``localhost`` is this machine, without ssh. ``label`` is what logs call the script. Raises RemoteFailure when
+        there is no answer, SetupError without OpenNebula's wrappers, BadInput for an impossible host name.
+        """
+        script = wrap(values, parts, limit)
+        if host == "localhost":
+            code, output = _bash(["-s"], script, dict(os.environ), limit + _SLACK)
+        else:
+            code, output = self._ssh(host, label, script, limit)
+        if code is None:
+            raise RemoteFailure("timeout", "no answer in time")
+        answer = parse(output)
+        if answer is None:
+            raise RemoteFailure("unknown", f"the script ended without an answer (exit code {code})")
+        if answer.error and answer.error[0] == "timeout":
+            raise RemoteFailure(*answer.error)
+        return answer
+
+    def _ssh(self, host: str, label: str, script: str, limit: int) -> tuple[int | None, str]:
+        if not _HOST.fullmatch(host):
+            raise BadInput(f"host name {host!r} cannot be used with ssh", "rename the host")
+        common = Path(os.environ["ONE_LOCATION"], "lib") if os.environ.get("ONE_LOCATION") else Path("/usr/lib/one")
+        common = common / "sh" / "scripts_common.sh"
+        if not common.is_file():
+            raise SetupError(f"{common} is missing", "run this on an OpenNebula front end, or set ONE_LOCATION")
+        # The wrappers throw ssh's stderr away, so ssh writes its complaints to a file of ours. At level VERBOSE it also
+        # tells that it was let in: after that a lost connection leaves a script running, and nobody knows its end.
+        with tempfile.NamedTemporaryFile("r", prefix="one_iscsi-ssh-", errors="replace") as log:
+            options = f"-o ConnectTimeout={self.connect_timeout} -o BatchMode=yes -o LogLevel=VERBOSE -E {log.name}"
+            env = {**os.environ, "SSH": f"{os.environ.get('SSH') or 'ssh'} {options}"}
+            wrapper = 'source "$1"; ssh_monitor_and_log "$2" "$(cat)" "$3"'
+            arguments = ["-c", wrapper, os.path.realpath(sys.argv[0]), str(common), host, label]
+            code, output = _bash(arguments, script, env, limit + self.connect_timeout + _SLACK)
+            complaints = log.read().strip().splitlines()
+        if code == 255:
+            let_in = not complaints or any(line.startswith("Authenticated to") for line in complaints)
+            text = complaints[-1][:200] if complaints else "ssh failed without a word"
+            raise RemoteFailure("unknown" if let_in else "unreachable", text)
+        return code, output
+
+
+def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
+    """The text sent for a script: all of it is one quoted word in a function that the last line calls.
+
+    Hence any cut-off beginning is a syntax error or a definition nobody calls. The word travels through a pipe, never
+    through an argument, a variable of the environment or a file.
+    """
+    assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    text = "\n".join([assignments, _COMMON_SH.read_text(), *parts, 'main </dev/null && printf "%s\\n" END=ok\n'])
+    return f"""one_iscsi() {{
+trap '' HUP PIPE
+printf %s {shlex.quote(text)} | timeout -k 5 {limit} bash -s
+case $? in 124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;; esac
+}}
+one_iscsi
+"""
+
+
+def parse(output: str) -> Answer | None:
+    """The answer in a script's output; None if it does not end with one. Lines of other forms are skipped (a login
+    script may print what it likes)."""
+    lines = [match.groups() for match in map(_LINE.fullmatch, output.splitlines()) if match]
+    if not lines or lines[-1][0] not in ("END", "ERROR"):
+        return None
+    *said, (last, text) = [(name, value) for name, value in lines]
+    if last == "END":
+        return Answer(tuple(said))
+    code, _, text = text.partition(" ")
+    return Answer(tuple(said), (code, text))
+
+
+def _bash(arguments: list[str], script: str, env: dict[str, str], limit: int) -> tuple[int | None, str]:
+    """Run bash with the script as its input: its exit code (None when ``limit`` seconds were not enough) and stdout.
+
+    At the limit the whole session is killed (bash, the wrapper's subshell, ssh). The exceptions of ``sh`` carry the
+    argument list: none of them leaves this function.
+    """
+    import sh  # 90 ms, and most commands never get here
+
+    # bash before 5.1 puts here-documents (the wrappers have one) into files: keep those in memory.
+    env["TMPDIR"] = "/dev/shm"  # noqa: S108
+    command = sh.bash(
+        *arguments, _in=script, _env=env, _err=os.devnull, _tty_out=False, _new_session=True, _bg=True, _bg_exc=False,
+        _return_cmd=True, _no_pipe=True, _ok_code=list(range(256)), _decode_errors="replace",
+    )  # fmt: skip
+
+    def kill() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            command.process.kill_group()
+
+    timer = threading.Timer(limit, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        command.wait()
+    except sh.ErrorReturnCode:  # killed by a signal: ours
+        return None, ""
+    finally:
+        timer.cancel()
+    return command.exit_code, command.process.stdout.decode(errors="replace")

@@ -1,0 +1,57 @@
+# shellcheck shell=sh
+# Words of every script that runs on a host or a storage server. Plain POSIX sh.
+#
+# A script defines `main` and gets its values as shell variables. It answers with lines NAME=value on stdout; the last
+# one is END=ok (printed when main returns 0) or ERROR=<code> <text> (printed by `fail`). Its stderr is thrown away.
+
+export LC_ALL=C
+# Tools that need no root, such as blockdev, are not on the PATH of a login without a shell.
+PATH=$PATH:/usr/sbin:/sbin
+
+# say NAME VALUE: one line of the answer.
+say() {
+    printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"
+}
+
+# fail CODE TEXT: end the script with an error. Not inside $( ): there it would end only the subshell.
+fail() {
+    say ERROR "$1 $2"
+    exit 0
+}
+
+# root LIMIT COMMAND…: run as root for at most LIMIT (two digits, as sudoers demands) seconds.
+# What it printed, both streams, is in $out; its exit code is the exit code (124: stopped at the limit).
+# oneadmin cannot stop root's processes, so each one is limited where it runs. Not inside $( ), see `fail`.
+root() {
+    root_limit=$1
+    shift
+    out=$(sudo -n timeout -k 5 "$root_limit" "$@" 2>&1 </dev/null)
+    root_code=$?
+    case $root_code:$out in
+        124:* | 137:*) root_code=124 out="$1 did not end within $root_limit s" ;;
+        127:*) fail missing-tool "$1 or sudo is not installed on $(uname -n)" ;;
+        1:*"sudo: a password is required"* | 1:*"sudo: sorry, you must"*)
+            fail sudo "$(id -un) may not run $1 as root on $(uname -n): install the sudoers file" ;;
+    esac
+    return "$root_code"
+}
+
+# lock NAME SECONDS: wait for the lock of a volume; it is held until this script and every command it started end.
+lock() {
+    lock_dir=/var/tmp/one_iscsi
+    mkdir -m 0700 "$lock_dir" 2>/dev/null
+    [ "$(stat -c '%F %u %a' "$lock_dir")" = "directory $(id -u) 700" ] ||
+        fail lock "$lock_dir on $(uname -n) is not a private directory of $(id -un): remove it"
+    exec 9>"$lock_dir/$1.lock" || fail lock "$lock_dir on $(uname -n) cannot be written"
+    flock -w "$2" 9 || fail busy "another step for $1 has been running for $2 s"
+}
+
+# wait_until SECONDS COMMAND…: poll until the command succeeds; 1 if it never does.
+wait_until() {
+    wait_end=$(($(date +%s) + $1))
+    shift
+    until "$@"; do
+        [ "$(date +%s)" -lt "$wait_end" ] || return 1
+        sleep 0.1
+    done
+}
