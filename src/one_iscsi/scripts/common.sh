@@ -10,7 +10,11 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # say NAME VALUE: one line of the answer.
 say() {
-    printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"
+    case $2 in
+        *"
+"*) printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')" ;;
+        *) printf '%s=%s\n' "$1" "$2" ;;
+    esac
 }
 
 # fail CODE TEXT: end the script with an error. Not inside $( ): there it would end only the subshell.
@@ -20,12 +24,14 @@ fail() {
 }
 
 # root LIMIT COMMAND…: run as root for at most LIMIT (two digits, as sudoers demands) seconds.
-# What it printed, both streams, is in $out; its exit code is the exit code (124: stopped at the limit).
+# It reads $feed, if that is set, as its standard input (a secret must not become an argument, nor a here-document:
+# older shells keep those in files). What it printed, both streams, is in $out; its exit code is the exit code (124:
+# stopped at the limit).
 # oneadmin cannot stop root's processes, so each one is limited where it runs. Not inside $( ), see `fail`.
 root() {
     root_limit=$1
     shift
-    out=$(sudo -n timeout -k 5 "$root_limit" "$@" 2>&1 </dev/null)
+    out=$(printf %s "${feed:-}" | sudo -n timeout -k 5 "$root_limit" "$@" 2>&1)
     root_code=$?
     case $root_code:$out in
         124:* | 137:*) root_code=124 out="$1 did not end within $root_limit s" ;;
@@ -39,8 +45,9 @@ root() {
 # lock NAME SECONDS: wait for the lock of a volume; it is held until this script and every command it started end.
 lock() {
     lock_dir=/var/tmp/one_iscsi
-    mkdir -m 0700 "$lock_dir" 2>/dev/null
-    [ "$(stat -c '%F %u %a' "$lock_dir")" = "directory $(id -u) 700" ] ||
+    [ -d "$lock_dir" ] || mkdir -m 0700 "$lock_dir"
+    # -O: ours
+    { [ -d "$lock_dir" ] && [ ! -L "$lock_dir" ] && [ -O "$lock_dir" ]; } ||
         fail lock "$lock_dir on $(uname -n) is not a private directory of $(id -un): remove it"
     exec 9>"$lock_dir/$1.lock" || fail lock "$lock_dir on $(uname -n) cannot be written"
     flock -w "$2" 9 || fail busy "another step for $1 has been running for $2 s"
@@ -48,10 +55,12 @@ lock() {
 
 # wait_until SECONDS COMMAND…: poll until the command succeeds; 1 if it never does.
 wait_until() {
-    wait_end=$(($(date +%s) + $1))
+    read -r wait_now _ </proc/uptime
+    wait_end=$((${wait_now%.*} + $1))
     shift
     until "$@"; do
-        [ "$(date +%s)" -lt "$wait_end" ] || return 1
+        read -r wait_now _ </proc/uptime
+        [ "${wait_now%.*}" -lt "$wait_end" ] || return 1
         sleep 0.1
     done
 }
