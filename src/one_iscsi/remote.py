@@ -79,13 +79,18 @@ class Remote:
             raise RemoteFailure(*answer.error)
         return answer
 
+    def wrappers(self) -> Path:
+        """OpenNebula's ssh wrappers, under ONE_LOCATION or where packages put them; SetupError if they are not there."""
+        library = Path(os.environ["ONE_LOCATION"], "lib") if os.environ.get("ONE_LOCATION") else Path("/usr/lib/one")
+        common = library / "sh" / "scripts_common.sh"
+        if not common.is_file():
+            raise SetupError(f"{common} is missing", "run this on an OpenNebula front end, or set ONE_LOCATION")
+        return common
+
     def _ssh(self, host: str, label: str, script: str, limit: int) -> tuple[int | None, str]:
         if not _HOST.fullmatch(host):
             raise BadInput(f"host name {host!r} cannot be used with ssh", "rename the host")
-        common = Path(os.environ["ONE_LOCATION"], "lib") if os.environ.get("ONE_LOCATION") else Path("/usr/lib/one")
-        common = common / "sh" / "scripts_common.sh"
-        if not common.is_file():
-            raise SetupError(f"{common} is missing", "run this on an OpenNebula front end, or set ONE_LOCATION")
+        common = self.wrappers()
         # The wrappers throw ssh's stderr away, so ssh writes its complaints to a file of ours. At level VERBOSE it also
         # tells that it was let in: after that a lost connection leaves a script running, and nobody knows its end.
         with tempfile.NamedTemporaryFile("r", prefix="one_iscsi-ssh-", errors="replace") as log:
