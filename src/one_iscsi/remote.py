@@ -80,7 +80,7 @@ class Remote:
         return answer
 
     def wrappers(self) -> Path:
-        """OpenNebula's ssh wrappers, under ONE_LOCATION or where packages put them; SetupError if they are not there."""
+        """OpenNebula's ssh wrappers, under ONE_LOCATION or where packages put them; SetupError if they are missing."""
         library = Path(os.environ["ONE_LOCATION"], "lib") if os.environ.get("ONE_LOCATION") else Path("/usr/lib/one")
         common = library / "sh" / "scripts_common.sh"
         if not common.is_file():

@@ -1,0 +1,65 @@
+"""Check: what keeps volumes from working here, on a host or on a storage server, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from one_iscsi.core import Core, default_database
+from one_iscsi.errors import OneIscsiError
+from one_iscsi.store import Actor, Store
+
+
+@dataclass(frozen=True)
+class Result:
+    """One thing looked at: ``where`` (front end, host, storage server), ``what`` it is, and the ``fix`` if not ok."""
+
+    where: str
+    ok: bool
+    what: str
+    fix: str = ""
+
+
+def check(hosts: list[str], sans: list[str]) -> list[Result]:
+    """Look at the front end, and at the hosts and storage servers named. Nothing is changed anywhere."""
+    results: list[Result] = []
+
+    def look(where: str, what: str, at: Callable[[], object]) -> bool:
+        try:
+            at()
+        except OneIscsiError as error:
+            results.append(Result(where, False, error.what, error.fix))
+            return False
+        results.append(Result(where, True, what))
+        return True
+
+    opened: list[Store] = []
+    if not look("front end", "the database can be opened", lambda: opened.append(Store.open(default_database()))):
+        return results
+    with opened[0] as store:
+        core = Core(store, Actor(0, "check"))
+        look("front end", "OpenNebula's ssh wrappers are there", core.remote.wrappers)
+        oned = look("front end", "oned answers", lambda: core.frontend.whoami())
+        for name in hosts:
+            if oned:
+                look(f"host {name}", "oned knows it", lambda name=name: core.frontend.host(name))  # type: ignore[misc]
+            results += _host(core, name, core.frontend.host(name).vm_mad if oned else "")
+        for name in sans:
+            look(f"storage server {name}", "answers", lambda name=name: _san(core, name))  # type: ignore[misc]
+    return results
+
+
+def _host(core: Core, name: str, vm_mad: str) -> list[Result]:
+    where = f"host {name}"
+    try:
+        return [Result(where, one.ok, one.what, one.fix) for one in core.node(name, vm_mad).check()]
+    except OneIscsiError as error:
+        return [Result(where, False, error.what, error.fix)]
+
+
+def _san(core: Core, name: str) -> None:
+    from one_iscsi.san import server
+
+    found = server(core.store.san(name), core.remote)
+    if found.can_close:
+        found.targets()

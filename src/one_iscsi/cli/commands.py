@@ -1,0 +1,120 @@
+"""The commands that only look: list, show, events, check."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from one_iscsi import checking, wiping
+from one_iscsi.cli import documents, output
+from one_iscsi.cli.output import Column, Document
+from one_iscsi.cli.session import core, warn
+from one_iscsi.errors import NotFound
+
+
+def _print_list(options: Namespace, pool: str, name: str, found: list[Document], columns: Sequence[Column]) -> None:
+    if options.form == "json":
+        output.as_json({pool: {name: found}})
+    elif options.form == "xml":
+        output.as_xml(pool, {name: found})
+    elif options.form == "csv":
+        output.as_csv(found, columns)
+    else:
+        output.table(found, columns)
+
+
+def _print_one(options: Namespace, name: str, document: Document, title: str = "") -> None:
+    if options.form == "json":
+        output.as_json({name: document})
+    elif options.form == "xml":
+        output.as_xml(name, document)
+    else:
+        output.page(title or name, document)
+
+
+def list_volumes(options: Namespace) -> None:
+    """``onevolume list``."""
+    with core() as here:
+        for trouble in wiping.collect(here):
+            warn(trouble)
+        store = here.store
+        san_id = store.san(options.san).id if options.san else None
+        names = {san.id: san.name for san in store.sans()}
+        attachments: dict[int, list[documents.Attachment]] = {}
+        for one in store.attachments():
+            attachments.setdefault(one.volume_id, []).append(one)
+        found: list[Document] = [
+            documents.volume(row, names.get(row.san_id, "-"), attachments.get(row.id, []))
+            for row in store.volumes(status=options.status, san_id=san_id)
+        ]
+    _print_list(options, "VOLUME_POOL", "VOLUME", found, documents.VOLUMES)
+
+
+def show_volume(options: Namespace) -> None:
+    """``onevolume show``."""
+    with core() as here:
+        for trouble in wiping.collect(here):
+            warn(trouble)
+        row = here.store.volume(options.volume)
+        document = documents.volume(row, here.store.san(row.san_id).name, here.store.attachments(volume_id=row.id))
+        document["OPERATION"] = [documents.operation(op) for op in here.store.ops(volume_id=row.id)]
+    _print_one(options, "VOLUME", document)
+
+
+def list_events(options: Namespace) -> None:
+    """``onevolume events``."""
+    with core() as here:
+        volume_id = None
+        if options.volume:
+            try:
+                volume_id = here.store.volume(options.volume).id
+            except NotFound:
+                if not options.volume.isdigit():
+                    raise
+                volume_id = int(options.volume)
+        found: list[Document] = [documents.event(row) for row in here.store.events(volume_id, options.limit)]
+    _print_list(options, "EVENT_POOL", "EVENT", found, documents.EVENTS)
+
+
+def list_sans(options: Namespace) -> None:
+    """``onevolume san list``."""
+    with core() as here:
+        found: list[Document] = [documents.san(row) for row in here.store.sans()]
+    _print_list(options, "SAN_POOL", "SAN", found, documents.SANS)
+
+
+def show_san(options: Namespace) -> None:
+    """``onevolume san show``."""
+    with core() as here:
+        document = documents.san(here.store.san(options.san))
+    _print_one(options, "SAN", document, "STORAGE SERVER")
+
+
+def list_hosts(options: Namespace) -> None:
+    """``onevolume host list``."""
+    with core() as here:
+        found: list[Document] = [documents.host(row) for row in here.store.hosts()]
+    _print_list(options, "HOST_POOL", "HOST", found, documents.HOSTS)
+
+
+def show_host(options: Namespace) -> None:
+    """``onevolume host show``."""
+    with core() as here:
+        row = here.store.host(options.host)
+    if not row:
+        raise NotFound(f"no volume was ever attached on host {options.host!r}", "see onevolume host list")
+    _print_one(options, "HOST", documents.host(row))
+
+
+def check(options: Namespace) -> int:
+    """``onevolume check``: exit code 0 if nothing is wrong, 1 otherwise."""
+    findings = checking.check(options.host, options.san)
+    if options.form:
+        rows: list[Document] = [
+            {"WHERE": one.where, "OK": one.ok, "WHAT": one.what, "FIX": one.fix} for one in findings
+        ]
+        _print_list(options, "CHECK", "FINDING", rows, ())
+    else:
+        for one in findings:
+            print(f"{'ok  ' if one.ok else 'FAIL'} {one.where}: {one.what}" + (f": {one.fix}" if not one.ok else ""))
+    return 0 if all(one.ok for one in findings) else 1

@@ -1,0 +1,217 @@
+"""The commands that change something: parse, call the core, say what happened."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+
+from one_iscsi import attaching, detaching, recovery, states, volumes, wiping
+from one_iscsi.cli import documents, output
+from one_iscsi.cli.session import confirm, core, references, warn
+from one_iscsi.core import Core
+from one_iscsi.errors import BadInput, OneIscsiError, WrongState
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Volume
+from one_iscsi.units import format_size, parse_size
+
+
+def register(options: Namespace) -> None:
+    """``onevolume register``."""
+    wanted = volumes.Registration(
+        iqn=options.iqn,
+        portals=tuple(map(Portal.parse, options.portal)),
+        size_bytes=parse_size(options.size) if options.size else 0,
+        lun=options.lun,
+        san=options.san or "",
+        name=options.name or "",
+        assume_clean=options.assume_clean,
+    )
+    with core() as here:
+        volume = volumes.register(here, wanted)
+        print(f"volume {volume.id} ({format_size(volume.size_bytes)}) registered, it is {volume.status}")
+        _wait(here, volume, options.wait)
+
+
+def attach(options: Namespace) -> None:
+    """``onevolume attach``."""
+    if bool(options.size) == bool(options.volume):
+        raise BadInput("give either SIZE or --volume", "see onevolume attach --help")
+    request = attaching.Request(
+        vm=options.vm,
+        size_bytes=parse_size(options.size) if options.size else 0,
+        volume=options.volume or "",
+        target=options.target or "",
+        read_only=options.read_only,
+        on_terminate=options.on_terminate,
+    )
+    with core() as here:
+        volume, attachment = attaching.attach(here, request)
+        if options.form:
+            document = documents.volume(volume, here.store.san(volume.san_id).name, [attachment])
+            if options.form == "json":
+                output.as_json({"VOLUME": document})
+            else:
+                output.as_xml("VOLUME", document)
+            return
+        print(
+            f"volume {volume.id} ({format_size(volume.size_bytes)}) attached to VM {attachment.vm_id} "
+            f"on host {attachment.host} as {attachment.target}"
+        )
+
+
+def detach(options: Namespace) -> None:
+    """``onevolume detach``."""
+    then = states.KEEP if options.keep else states.RELEASE
+    with core() as here:
+        wiping.collect(here)
+        plan = detaching.plan(here, options.vm, options.volume)
+        confirm(_explain(plan, options.keep), options.yes)
+        volume = detaching.detach(here, plan, then)
+        size = format_size(volume.size_bytes)
+        print(f"volume {volume.id} ({size}) detached from VM {plan.attachment.vm_id}, {_FATE[volume.status]}")
+        _wait(here, volume, options.wait)
+
+
+_FATE = {
+    states.AVAILABLE: "its data is kept",
+    states.WIPING: "it is being wiped",
+    states.DIRTY: "it waits for its wipe",
+    states.FREE: "it is wiped and free",
+    states.ERROR: "its wipe failed",
+}
+
+
+def _explain(plan: detaching.Plan, keep: bool) -> str:
+    volume, attachment = plan.volume, plan.attachment
+    where = f"from VM {attachment.vm_id} ({plan.vm_name}) on host {attachment.host}"
+    guest = f"\nThe guest loses its disk {attachment.target}: unmount it there first." if plan.unplug else ""
+    fate = (
+        "Its data stays; only VMs of its owner can get it." if keep else "ALL DATA ON IT WILL BE ERASED (see --keep)."
+    )
+    what = f"Volume {volume.id} ({volume.name}, {format_size(volume.size_bytes)})"
+    return f"{what} will be detached {where}.{guest}\n{fate}"
+
+
+def _wait(here: Core, volume: Volume, wait: bool) -> None:
+    if not wait or volume.status != states.WIPING:
+        return
+    bar = output.ProgressBar(f"wiping volume {volume.id}")
+    try:
+        volume = wiping.wait(here, volume.id, bar)
+    finally:
+        bar.end()
+    print(f"volume {volume.id} is {volume.status}")
+
+
+def _each(refs: list[str], act: Callable[[str], None]) -> int:
+    """Act on every volume; an error is told and the rest still done, as OpenNebula's commands do."""
+    code = 0
+    for ref in refs:
+        try:
+            act(ref)
+        except OneIscsiError as error:
+            if len(refs) == 1:
+                raise
+            print(f"onevolume: {error}", file=sys.stderr)
+            code = error.exit_code
+    return code
+
+
+def release(options: Namespace) -> int:
+    """``onevolume release``."""
+    refs = references(options.volumes)
+    confirm(f"ALL DATA ON {_several(refs)} WILL BE ERASED.", options.yes)
+    with core() as here:
+        wiping.collect(here)
+
+        def act(ref: str) -> None:
+            volume = volumes.release(here, ref)
+            print(f"volume {volume.id} released, {_FATE[volume.status]}")
+            _wait(here, volume, options.wait)
+
+        return _each(refs, act)
+
+
+def _several(refs: list[str]) -> str:
+    return f"VOLUME{'S' if len(refs) > 1 else ''} {', '.join(refs)}"
+
+
+def delete(options: Namespace) -> int:
+    """``onevolume delete``."""
+    refs = references(options.volumes)
+    confirm(
+        f"{_several(refs)} will be taken out of the table. Targets and data stay on the storage server, closed.",
+        options.yes,
+    )
+    with core() as here:
+
+        def act(ref: str) -> None:
+            volume = volumes.delete(here, ref)
+            print(f"volume {volume.id} deleted, its target {volume.iqn} stays on the storage server")
+
+        return _each(refs, act)
+
+
+def enable(options: Namespace) -> int:
+    """``onevolume enable``."""
+    with core() as here:
+
+        def act(ref: str) -> None:
+            volume = volumes.enable(here, ref)
+            print(f"volume {volume.id} enabled, it is {volume.status}")
+
+        return _each(references(options.volumes), act)
+
+
+def disable(options: Namespace) -> int:
+    """``onevolume disable``."""
+    with core() as here:
+
+        def act(ref: str) -> None:
+            print(f"volume {volumes.disable(here, ref).id} disabled")
+
+        return _each(references(options.volumes), act)
+
+
+def recover(options: Namespace) -> int:
+    """``onevolume recover``."""
+    with core() as here:
+        refs = references(options.volumes) or recovery.candidates(here)
+        if not refs:
+            print("nothing to recover")
+
+        def act(ref: str) -> None:
+            try:
+                volume = recovery.recover(here, ref)
+            except WrongState as error:
+                if options.volumes:
+                    raise
+                warn(str(error))  # somebody is at work on it: fine
+                return
+            print(f"volume {volume.id} recovered, it is {volume.status}")
+            _wait(here, volume, options.wait)
+
+        return _each(refs, act)
+
+
+def create_san(options: Namespace) -> None:
+    """``onevolume san create``."""
+    with core() as here:
+        san = volumes.create_san(
+            here,
+            options.name,
+            options.kind,
+            tuple(map(Portal.parse, options.portal)),
+            options.host,
+            tuple(options.cluster),
+        )
+        print(f"storage server {san.id} ({san.name}) created")
+
+
+def delete_san(options: Namespace) -> None:
+    """``onevolume san delete``."""
+    with core() as here:
+        san = here.store.san(options.san)
+        here.store.delete_san(san.id)
+        print(f"storage server {san.id} ({san.name}) deleted")

@@ -1,0 +1,230 @@
+"""What can be typed: every command with its arguments, help and examples, as one table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from one_iscsi import __version__
+from one_iscsi.cli import commands, operations
+from one_iscsi.states import KEEP, RELEASE
+
+
+@dataclass(frozen=True)
+class Command:
+    """``name`` may have two words (``san create``); ``examples`` are whole lines a user can type."""
+
+    name: str
+    run: Callable[[argparse.Namespace], int | None]
+    help: str
+    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+def _argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    return flags, options
+
+
+_PORTALS = _argument(
+    "--portal", metavar="IP:PORT", action="append", default=[], help="where its targets answer, such as 10.0.0.5:3260"
+)
+_SAN = _argument("san", metavar="SAN", help="id or name")
+_VOLUME = _argument("volume", metavar="VOLUME", help="id, name or IQN")
+_VOLUMES = _argument("volumes", metavar="VOLUME", nargs="+", help="ids, names, IQNs, or a range of ids such as 3..7")
+_YES = _argument("-y", "--yes", action="store_true", help="do not ask (scripts)")
+_WAIT = _argument("--wait", action="store_true", help="stay until the wipe is done, with a progress bar")
+_MACHINE = (
+    _argument("-x", "--xml", dest="form", action="store_const", const="xml", help="print XML"),
+    _argument("-j", "--json", dest="form", action="store_const", const="json", help="print JSON (sizes in bytes)"),
+)
+_LIST = (*_MACHINE, _argument("--csv", dest="form", action="store_const", const="csv", help="print CSV"))
+
+COMMANDS = (
+    Command(
+        "register",
+        operations.register,
+        "take in a target of a storage server; it is closed, and wiped before anybody gets it",
+        (
+            _argument("iqn", metavar="IQN", help="the target's name"),
+            _PORTALS,
+            _argument("--size", metavar="SIZE", help="10G, 10240M, 1.5T; only for servers that cannot be asked"),
+            _argument("--lun", metavar="N", type=int, help="LUN of the disk (default: as the server says, else 0)"),
+            _argument("--san", metavar="SAN", help="storage server (default: the one with this portal, else 'static')"),
+            _argument("--name", metavar="NAME", help="name of the volume (default: the end of the IQN)"),
+            _argument("--assume-clean", action="store_true", help="skip the wipe: the target holds nobody's data"),
+            _WAIT,
+        ),
+        (
+            "onevolume register iqn.2026-01.com.example:v1 --san tgt1",
+            "onevolume register iqn.2026-01.com.example:v2 --portal 10.0.0.5:3260 --size 10G --lun 0",
+        ),
+    ),
+    Command(
+        "list",
+        commands.list_volumes,
+        "list the volumes",
+        (
+            *_LIST,
+            _argument("--status", metavar="STATUS", action="append", help="only volumes in this status"),
+            _argument("--san", metavar="SAN", help="only volumes of this storage server"),
+        ),
+        ("onevolume list --status free", "onevolume list -j"),
+    ),
+    Command(
+        "show",
+        commands.show_volume,
+        "show everything about a volume",
+        (_VOLUME, *_MACHINE),
+        ("onevolume show 3", "onevolume show db-data -j"),
+    ),
+    Command(
+        "attach",
+        operations.attach,
+        "attach a free volume of at least SIZE to a running VM",
+        (
+            _argument("vm", metavar="VM", help="id or name of the VM"),
+            _argument("size", metavar="SIZE", nargs="?", help="10G, 10240M, 1.5T; a plain number is MiB"),
+            _argument("--volume", metavar="VOLUME", help="attach this volume (free, or kept by the VM's owner)"),
+            _argument("--target", metavar="TARGET", help="device name in the guest (default: xvdp, vdz downwards)"),
+            _argument("--read-only", action="store_true", help="the guest may only read"),
+            _argument(
+                "--on-terminate",
+                choices=(KEEP, RELEASE),
+                default=KEEP,
+                help="what happens to the data when the VM is terminated (default: keep)",
+            ),
+            *_MACHINE,
+        ),
+        ("onevolume attach 7 10G", "onevolume attach web 512M --target xvde", "onevolume attach 8 --volume 3"),
+    ),
+    Command(
+        "detach",
+        operations.detach,
+        "unplug a volume from a VM and wipe it, or keep its data",
+        (
+            _argument("vm", metavar="VM", help="id or name of the VM"),
+            _VOLUME,
+            _argument("--keep", action="store_true", help="keep the data; the volume stays with the VM's owner"),
+            _YES,
+            _WAIT,
+        ),
+        ("onevolume detach 7 3", "onevolume detach 7 3 --keep", "onevolume detach 7 3 --yes --wait"),
+    ),
+    Command(
+        "release",
+        operations.release,
+        "wipe kept volumes and make them free; or start the wipe of dirty ones",
+        (_VOLUMES, _YES, _WAIT),
+        ("onevolume release 3", "onevolume release 3..7 --yes"),
+    ),
+    Command(
+        "delete",
+        operations.delete,
+        "take volumes out of the table; the targets stay on the storage server, closed",
+        (_VOLUMES, _YES),
+        ("onevolume delete 3",),
+    ),
+    Command("enable", operations.enable, "put disabled volumes back", (_VOLUMES,), ("onevolume enable 3",)),
+    Command(
+        "disable", operations.disable, "keep volumes from being handed out", (_VOLUMES,), ("onevolume disable 3..7",)
+    ),
+    Command(
+        "events",
+        commands.list_events,
+        "who did what to the volumes, newest last",
+        (
+            _argument("volume", metavar="VOLUME", nargs="?", help="only this volume (also the id of a deleted one)"),
+            _argument("--limit", metavar="N", type=int, default=100, help="at most the last N (default: 100)"),
+            *_LIST,
+        ),
+        ("onevolume events 3",),
+    ),
+    Command(
+        "recover",
+        operations.recover,
+        "finish or undo what a dead process left half done, by what is really there",
+        (
+            _argument("volumes", metavar="VOLUME", nargs="*", help="ids, names, IQNs or a range; none: all"),
+            _WAIT,
+        ),
+        ("onevolume recover 3", "onevolume recover"),
+    ),
+    Command(
+        "check",
+        commands.check,
+        "name what this front end, a host or a storage server lacks, with the fix for each",
+        (
+            _argument("--host", metavar="HOST", action="append", default=[], help="check this host (may be repeated)"),
+            _argument("--san", metavar="SAN", action="append", default=[], help="check this storage server"),
+            *_MACHINE,
+        ),
+        ("onevolume check", "onevolume check --host node1"),
+    ),
+    Command(
+        "san create",
+        operations.create_san,
+        "add a storage server",
+        (
+            _argument("name", metavar="NAME"),
+            _argument("--kind", choices=("static", "tgt"), required=True, help="static: somebody else manages it"),
+            _argument("--host", metavar="HOST", default="", help="where its commands run, over ssh; or localhost"),
+            _PORTALS,
+            _argument("--cluster", metavar="ID", type=int, action="append", default=[], help="serve only this cluster"),
+        ),
+        ("onevolume san create tgt1 --kind tgt --host storage1 --portal 10.0.0.5:3260",),
+    ),
+    Command("san list", commands.list_sans, "list the storage servers", _LIST),
+    Command("san show", commands.show_san, "show a storage server", (_SAN, *_MACHINE)),
+    Command(
+        "san delete",
+        operations.delete_san,
+        "forget a storage server that has no volumes",
+        (_SAN,),
+    ),
+    Command("host list", commands.list_hosts, "list the hosts volumes were attached on", _LIST),
+    Command(
+        "host show",
+        commands.show_host,
+        "show what was learned of a host",
+        (_argument("host", metavar="HOST", help="its name"), *_MACHINE),
+    ),
+)
+
+_GROUPS = {"san": "storage servers", "host": "hosts"}
+
+_EXIT_CODES = """exit codes:
+  0 done; 1 failed, nothing left behind; 2 bad input; 3 not found; 4 no volume fits; 5 wrong state;
+  6 not allowed or not confirmed; 7 oned; 8 a host; 9 a storage server; 10 the database;
+  11 stopped half-way, see onevolume recover; 12 this front end lacks something; 70 a bug; 130 interrupted
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of ``onevolume``; every command sets ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="onevolume",
+        description="Block volumes for OpenNebula VMs from an iSCSI SAN.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"onevolume {__version__}")
+    top = parser.add_subparsers(metavar="COMMAND", required=True)
+    groups: dict[str, Any] = {}
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        if group and group not in groups:
+            inner = top.add_parser(group, help=_GROUPS[group], description=_GROUPS[group])
+            groups[group] = inner.add_subparsers(metavar="COMMAND", required=True)
+        one = (groups[group] if group else top).add_parser(
+            name,
+            help=command.help,
+            description=command.help,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples) if command.examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(run=command.run, form="")
+        for flags, options in command.arguments:
+            one.add_argument(*flags, **options)
+    return parser

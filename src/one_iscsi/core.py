@@ -1,0 +1,93 @@
+"""What every operation needs at hand: the table, oned, the storage servers, the nodes, and who is asking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from one_iscsi.iscsi import Portal, is_default_serial
+from one_iscsi.model import Identity, Volume
+from one_iscsi.remote import Remote
+from one_iscsi.store import Actor, Store
+
+if TYPE_CHECKING:  # imported where they are needed: a listing must not pay for them
+    from one_iscsi.frontend import Frontend
+    from one_iscsi.nodes import Node
+    from one_iscsi.san import StorageServer
+
+_PACKAGED_STATE = "/var/lib/one"
+
+
+def default_database() -> str:
+    """The URL of the companion table: ``ONE_ISCSI_DATABASE``, else SQLite beside OpenNebula's own database."""
+    url = os.environ.get("ONE_ISCSI_DATABASE")
+    if url:
+        return url
+    location = os.environ.get("ONE_LOCATION")
+    return f"sqlite:///{location + '/var' if location else _PACKAGED_STATE}/one_volume.db"
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+@dataclass
+class Core:
+    """One command's view of the world.
+
+    ``report`` gets a line for every step that takes time, ``warn`` one for what went wrong beside the command's work.
+    """
+
+    store: Store
+    who: Actor
+    report: Callable[[str], None] = _silent
+    warn: Callable[[str], None] = _silent
+
+    @cached_property
+    def remote(self) -> Remote:
+        """How scripts reach other machines."""
+        return Remote()
+
+    @cached_property
+    def frontend(self) -> Frontend:
+        """oned; FrontendError if this user has no OpenNebula session."""
+        from one_iscsi.frontend import Frontend
+
+        return Frontend.from_environment()
+
+    def node(self, host: str, vm_mad: str) -> Node:
+        """The host ``host`` with the hypervisor of ``vm_mad``."""
+        from one_iscsi.nodes import Node
+
+        return Node(self.remote, host, vm_mad)
+
+    def server(self, volume: Volume) -> StorageServer:
+        """The storage server that offers ``volume``."""
+        from one_iscsi.san import server
+
+        return server(self.store.san(volume.san_id), self.remote)
+
+    def source(self, host: str, vm_mad: str, portal: Portal, *, again: bool = False) -> str:
+        """The address ``host`` reaches ``portal`` from; ``again``, or a pair not seen before, costs a visit."""
+        known = self.store.host(host)
+        if known and portal.address in known.sources and not again:
+            return known.sources[portal.address]
+        self.report(f"learning how host {host} reaches {portal}")
+        visit = self.node(host, vm_mad).visit(portal)
+        self.store.learn_host(host, visit.initiator, {portal.address: visit.source}, visit.multipath)
+        return visit.source
+
+    def identity(self, volume: Volume) -> Identity:
+        """What the volume's device must look like.
+
+        A serial that several volumes share, or that a storage server made up from its own numbering, proves nothing.
+        The size of a volume nobody has logged in to and no server could be asked about is not known yet: 0.
+        """
+        unseen = not volume.serial and not volume.wwid and not self.server(volume).can_close
+        trusted = (
+            bool(volume.serial) and not is_default_serial(volume.serial) and self.store.serial_count(volume.serial) == 1
+        )
+        return Identity(0 if unseen else volume.size_bytes, volume.serial, trusted)

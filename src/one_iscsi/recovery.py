@@ -1,0 +1,73 @@
+"""Recover: bring an operation whose process died to an end, by what is really there."""
+
+from __future__ import annotations
+
+from one_iscsi import attaching, detaching, states, volumes, wiping
+from one_iscsi.core import Core
+from one_iscsi.errors import OneIscsiError, Unfinished, WrongState
+from one_iscsi.model import Op, Volume
+
+
+def _settle_wipe(core: Core, op: Op, volume: Volume) -> Volume:
+    wiping.look(core, op)
+    return core.store.volume(volume.id)
+
+
+_SETTLE = {
+    attaching.KIND: attaching.settle,
+    detaching.KIND: detaching.settle,
+    wiping.KIND: _settle_wipe,
+    volumes.DELETE: volumes.settle_delete,
+}
+
+
+def recover(core: Core, ref: str) -> Volume:
+    """Finish or undo the open operation of a volume, or lead one in ``error`` back to its wipe.
+
+    WrongState if the process that runs the operation is alive, or if there is nothing to do; Unfinished if a machine
+    cannot be asked: the volume then stays as it is, with the reason in the journal.
+    """
+    volume = core.store.volume(ref)
+    open_ops = core.store.ops(volume_id=volume.id)
+    if open_ops:
+        op = core.store.take_over(open_ops[0])
+        core.report(f"recovering the {op.kind} of volume {volume.id}, which stopped in phase {op.phase}")
+        try:
+            return _SETTLE[op.kind](core, op, volume)
+        except Unfinished:
+            raise
+        except OneIscsiError as error:
+            if core.store.op(op.id).open:
+                core.store.fail(op, str(error))
+                raise Unfinished(
+                    f"the {op.kind} of volume {volume.id} cannot be settled yet ({error.what})",
+                    error.fix or f"then run onevolume recover {volume.id} again",
+                ) from error
+            raise
+    if volume.status == states.CREATING:
+        return _settle_registration(core, volume)
+    if volume.status == states.ERROR:
+        return _out_of_error(core, volume)
+    raise WrongState(f"volume {volume.id} is {volume.status} and no operation of it is open", "nothing to recover")
+
+
+def _settle_registration(core: Core, volume: Volume) -> Volume:
+    core.server(volume).close(volume)
+    volume = core.store.change(volume, states.DIRTY, core.who, "registration recovered")
+    wiping.start(core, volume)
+    return core.store.volume(volume.id)
+
+
+def _out_of_error(core: Core, volume: Volume) -> Volume:
+    """Nobody may be logged in and nobody may get in; then the volume is wiped again."""
+    core.server(volume).close(volume)
+    volume = core.store.change(volume, states.DIRTY, core.who, "recovered", previous_status="", reason="")
+    wiping.start(core, volume)
+    return core.store.volume(volume.id)
+
+
+def candidates(core: Core) -> list[str]:
+    """The volumes with something to recover: an open operation whose process is dead, or a half-done registration."""
+    found = {op.volume_id for op in core.store.ops() if not core.store.owner_alive(op.owner)}
+    found |= {volume.id for volume in core.store.volumes(status=[states.CREATING])}
+    return [str(volume_id) for volume_id in sorted(found)]

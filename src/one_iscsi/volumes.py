@@ -1,0 +1,184 @@
+"""What an admin does to volumes: register, release, delete, enable, disable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from one_iscsi import states, wiping
+from one_iscsi.core import Core
+from one_iscsi.errors import BadInput, NotFound, StorageError, Unfinished, WrongState
+from one_iscsi.iscsi import Portal, check_iqn
+from one_iscsi.model import Op, San, Volume
+from one_iscsi.units import format_size
+
+DELETE = "delete"
+ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A target to take in. ``size_bytes`` 0 and ``lun`` None: as the storage server says."""
+
+    iqn: str
+    portals: tuple[Portal, ...] = ()
+    size_bytes: int = 0
+    lun: int | None = None
+    san: str = ""
+    name: str = ""
+    assume_clean: bool = False
+
+
+def register(core: Core, wanted: Registration) -> Volume:
+    """Take a target in: closed to everybody, then wiped unless the admin says it is clean.
+
+    On a server that can be asked, size, LUN and serial are the server's. BadInput if the admin says otherwise.
+    """
+    check_iqn(wanted.iqn)
+    san = _san_for(core, wanted)
+    portals = wanted.portals or san.portals
+    if not portals:
+        raise BadInput(f"no portal is known for {wanted.iqn}", "give --portal IP:PORT")
+    if len(portals) > 1:
+        raise BadInput(f"{wanted.iqn} has {len(portals)} portals", "give one --portal, several are not supported")
+    try:
+        taken = core.store.volume(wanted.iqn)
+    except NotFound:
+        pass
+    else:
+        raise WrongState(f"{wanted.iqn} is already registered as volume {taken.id}", f"see onevolume show {taken.id}")
+
+    from one_iscsi.san import server as server_of
+
+    server = server_of(san, core.remote)
+    size_bytes, lun, serial = wanted.size_bytes, wanted.lun, ""
+    if server.can_close:
+        target = next((target for target in server.targets() if target.iqn == wanted.iqn), None)
+        if not target:
+            raise NotFound(f"storage server {san.name} has no target {wanted.iqn}", "create it there first")
+        if size_bytes and size_bytes != target.size_bytes:
+            raise BadInput(
+                f"{wanted.iqn} has {target.size_bytes} bytes ({format_size(target.size_bytes)}), not {size_bytes}",
+                "leave --size out",
+            )
+        if lun is not None and lun != target.lun:
+            raise BadInput(f"{wanted.iqn} has its disk at LUN {target.lun}, not {lun}", "leave --lun out")
+        if target.sessions:
+            raise WrongState(
+                f"{target.sessions[0].initiator} is logged in to {wanted.iqn}", "log it out, then register again"
+            )
+        size_bytes, lun, serial = target.size_bytes, target.lun, target.serial
+    elif not size_bytes:
+        raise BadInput(f"the size of {wanted.iqn} is not known", "give --size: this storage server cannot be asked")
+
+    volume = core.store.add_volume(
+        name=wanted.name or wanted.iqn.rpartition(":")[2] or wanted.iqn,
+        iqn=wanted.iqn,
+        lun=lun or 0,
+        portals=portals,
+        size_bytes=size_bytes,
+        san_id=san.id,
+        status=states.CREATING,
+        serial=serial,
+        who=core.who,
+        why="registered" + (", the admin says it is clean" if wanted.assume_clean else ""),
+    )
+    try:
+        server.close(volume)
+    except StorageError:
+        core.store.forget(volume, core.who, "could not be closed")
+        raise
+    if wanted.assume_clean:
+        return core.store.change(volume, states.FREE, core.who, "assumed clean")
+    volume = core.store.change(volume, states.DIRTY, core.who, "not known to be clean")
+    wiping.start_or_leave(core, volume)
+    return core.store.volume(volume.id)
+
+
+def _san_for(core: Core, wanted: Registration) -> San:
+    """The storage server named, else the one that has the portal, else ``static``, made at its first use."""
+    if wanted.san:
+        return core.store.san(wanted.san)
+    for san in core.store.sans():
+        if set(wanted.portals) & set(san.portals):
+            return san
+    try:
+        return core.store.san("static")
+    except NotFound:
+        return core.store.add_san("static", "static", ())
+
+
+def release(core: Core, ref: str) -> Volume:
+    """Give a kept volume back: its data is wiped, then anybody may have it. A ``dirty`` one has its wipe started."""
+    volume = core.store.volume(ref)
+    if volume.status == states.AVAILABLE:
+        volume = core.store.change(volume, states.DIRTY, core.who, "released", wiped_at=None)
+    elif volume.status != states.DIRTY:
+        raise WrongState(
+            f"volume {volume.id} is {volume.status}, only an available or a dirty volume can be released",
+            "detach it first" if volume.status == states.IN_USE else f"see onevolume show {volume.id}",
+        )
+    wiping.start(core, volume)
+    return core.store.volume(volume.id)
+
+
+def delete(core: Core, ref: str) -> Volume:
+    """Take a volume out of the table; its target stays on the storage server, closed, with whatever data it has."""
+    volume = core.store.volume(ref)
+    _needs(volume, states.DELETING, "deleted")
+    volume, op = core.store.begin(volume, DELETE, states.DELETING, core.who, why="delete")
+    return settle_delete(core, op, volume)
+
+
+def settle_delete(core: Core, op: Op, volume: Volume) -> Volume:
+    """Do what is left of a deletion."""
+    op = core.store.advance(op, "closing")
+    try:
+        core.server(volume).close(volume)
+    except StorageError as error:
+        if error.code != "no-target":
+            core.store.fail(op, str(error))
+            raise Unfinished(
+                f"volume {volume.id} could not be closed ({error.what})",
+                f"mend that, then run onevolume recover {volume.id}",
+            ) from error
+    core.store.forget(volume, core.who, "deleted")
+    return volume
+
+
+def disable(core: Core, ref: str) -> Volume:
+    """Keep a volume from being handed out."""
+    volume = core.store.volume(ref)
+    _needs(volume, states.DISABLED, "disabled")
+    return core.store.change(volume, states.DISABLED, core.who, "disabled", previous_status=volume.status, reason=ADMIN)
+
+
+def enable(core: Core, ref: str) -> Volume:
+    """Put a disabled volume back to what it was."""
+    volume = core.store.volume(ref)
+    if volume.status != states.DISABLED:
+        raise WrongState(f"volume {volume.id} is {volume.status}, not disabled", "nothing to enable")
+    return core.store.change(volume, volume.previous_status, core.who, "enabled", previous_status="", reason="")
+
+
+def _needs(volume: Volume, to_status: str, verb: str) -> None:
+    """WrongState unless there is a way from the volume's status to ``to_status``."""
+    if to_status not in states.TRANSITIONS[volume.status]:
+        raise WrongState(
+            f"volume {volume.id} is {volume.status} and cannot be {verb}",
+            "detach it first" if volume.status == states.IN_USE else f"see onevolume show {volume.id}",
+        )
+
+
+def create_san(
+    core: Core, name: str, kind: str, portals: tuple[Portal, ...], ssh_host: str, clusters: tuple[int, ...]
+) -> San:
+    """Add a storage server; one that can be asked must answer before it is accepted."""
+    from one_iscsi.san import server
+
+    if kind != "static":
+        if not ssh_host:
+            raise BadInput(f"a {kind} storage server is managed over ssh", "give --host HOST, or --host localhost")
+        server(San(0, name, kind, portals, ssh_host), core.remote).targets()
+    elif ssh_host:
+        raise BadInput("a static storage server is never logged in to", "leave --host out")
+    return core.store.add_san(name, kind, portals, ssh_host, clusters=clusters)
