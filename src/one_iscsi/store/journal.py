@@ -1,0 +1,239 @@
+"""The journal: at most one open operation per volume, owned by one process; phases are written before side effects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Literal, Union
+
+import peewee
+
+from one_iscsi.errors import LostRace, NotFound, WrongState
+from one_iscsi.model import Attachment, Op, Volume
+from one_iscsi.states import ERROR, TRANSITIONS
+from one_iscsi.store.engine import Again
+from one_iscsi.store.process import is_running, this_process
+from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, encode, op_of, owner_columns
+from one_iscsi.store.volumes import Volumes, lost_race, marks, new_version, no_way
+
+#: A process on another front end cannot be looked at: it counts as dead when silent for so many seconds.
+_SILENCE = 15 * 60
+
+#: What becomes of the attachments when an operation ends: stay, all go, or this one's row changes to what is given.
+Ending = Union[Literal["keep", "delete"], Attachment]
+
+
+class TargetTaken(WrongState):
+    """The guest target, or the volume's place for an attachment, is in use by another attachment."""
+
+
+class Journal(Volumes):
+    """Operations on volumes."""
+
+    def begin(
+        self,
+        volume: Volume,
+        kind: str,
+        to_status: str,
+        who: Actor,
+        phase: str = "reserved",
+        then: str = "",
+        payload: Mapping[str, Any] | None = None,
+        attachment: Attachment | None = None,
+        why: str = "",
+        **columns: Any,
+    ) -> tuple[Volume, Op]:
+        """Open an operation owned by this process: status, journal, attachment and event in one transaction.
+
+        ``to_status`` may be the present one. Raises LostRace if the row is not what ``volume`` says any more or has an
+        open operation, TargetTaken, and WrongState if there is no way to ``to_status``.
+        """
+        if to_status != volume.status and to_status not in TRANSITIONS[volume.status]:
+            raise no_way(volume, to_status)
+        version, now = new_version(), int(time.time())
+        entry = encode(
+            {
+                "volume_id": volume.id, "open_slot": volume.id, "kind": kind, "phase": phase,
+                "origin_status": volume.status, "then": then, **owner_columns(this_process()), "heartbeat": now,
+                "attempt": 1, "payload": dict(payload or {}), "error": "", "created_at": now,
+            }
+        )  # fmt: skip
+
+        def work() -> tuple[Volume, Op]:
+            if self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns}):
+                try:
+                    self._engine.run(OP.insert(**entry))
+                except peewee.IntegrityError:
+                    raise lost_race(volume.id) from None
+                if attachment:
+                    row = asdict(replace(attachment, volume_id=volume.id, created_at=now))
+                    self._place(attachment, ATTACHMENT.insert(**encode(row)))
+                self._record(volume.id, who, kind, volume.status, to_status, why)
+            return self.volume(volume.id), self._select(OP.open_slot == volume.id)[0]
+
+        return self._engine.write(work)
+
+    def advance(self, op: Op, phase: str, **payload_updates: Any) -> Op:
+        """Commit the phase that starts now, before its side effect. Raises LostRace if ``op`` is not ours any more."""
+        return self._update_op(op, phase=phase, payload={**op.payload, **payload_updates})
+
+    def fail(self, op: Op, error_text: str) -> Op:
+        """Keep the operation open with the error it met. Raises LostRace if ``op`` is not ours any more."""
+        return self._update_op(op, error=error_text)
+
+    def retarget(self, op: Op, attachment: Attachment, target: str) -> Attachment:
+        """Give an attachment of the operation's volume another guest target. Raises TargetTaken and LostRace."""
+        new = replace(attachment, target=target)
+
+        def work() -> Attachment:
+            self._update_op(op)
+            self._replace(new)
+            return new
+
+        return self._engine.write(work)
+
+    def finish(
+        self, op: Op, to_status: str, who: Actor, why: str = "", attachment: Ending = "keep", **columns: Any
+    ) -> Volume:
+        """Close the operation: status, journal, attachments and event in one transaction.
+
+        ``to_status`` may be the present one. Raises LostRace if ``op`` is not ours any more, WrongState if there is no
+        way to ``to_status``, TargetTaken if a replaced attachment clashes.
+        """
+        _check_owner(op)
+        version = new_version()
+
+        def work() -> Volume:
+            if not self._engine.run(OP.update(open_slot=None, heartbeat=int(time.time())).where(_ours(op))):
+                applied = self._rows((VOLUME.id == op.volume_id) & (VOLUME.version == version))
+                if not applied:
+                    raise _not_ours(op)
+                return applied[0]
+            volume = self.volume(op.volume_id)
+            if to_status != volume.status and to_status not in TRANSITIONS[volume.status]:
+                raise no_way(volume, to_status)
+            try:
+                self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns})
+            except LostRace:
+                raise Again from None  # ``update`` came between; the status is the operation's alone
+            if attachment == "delete":
+                self._engine.run(ATTACHMENT.delete().where(ATTACHMENT.volume_id == volume.id))
+            elif isinstance(attachment, Attachment):
+                self._replace(attachment)
+            self._record(volume.id, who, op.kind, volume.status, to_status, why)
+            return self.volume(volume.id)
+
+        return self._engine.write(work)
+
+    def error(self, op: Op, reason: str, who: Actor) -> Volume:
+        """Close the operation and put its volume in ``error``, with the status it had and the reason."""
+        return self.finish(op, ERROR, who, why=reason)
+
+    def forget(self, volume: Volume, who: Actor, why: str) -> None:
+        """Delete the row of a volume that is no more, closing this process's operation on it; its events stay.
+
+        Raises LostRace if the row is not what ``volume`` says any more, WrongState while it is attached or another
+        process works on it.
+        """
+
+        def work() -> None:
+            unchanged = (VOLUME.id == volume.id) & (VOLUME.version == volume.version)
+            if not self._engine.run(VOLUME.delete().where(unchanged)):
+                raise lost_race(volume.id)
+            mine = [getattr(OP, name) == value for name, value in owner_columns(this_process()).items()]
+            self._engine.run(OP.update(open_slot=None).where(OP.open_slot == volume.id, *mine))
+            self._refuse_busy(volume.id)
+            for attachment in self.attachments(volume_id=volume.id):
+                raise WrongState(f"volume {volume.id} is attached on {attachment.host}", "detach it first")
+            self._record(volume.id, who, "forget", volume.status, "", why)
+
+        self._engine.write(work)
+
+    def ops(self, open_only: bool = True, kind: str | None = None, volume_id: int | None = None) -> list[Op]:
+        """Operations that match every given filter, oldest first."""
+        conditions: list[Any] = []
+        if open_only:
+            conditions.append(OP.open_slot.is_null(False))
+        if kind is not None:
+            conditions.append(OP.kind == kind)
+        if volume_id is not None:
+            conditions.append(OP.volume_id == volume_id)
+        return self._select(*conditions)
+
+    def op(self, op_id: int) -> Op:
+        """An operation by id; NotFound."""
+        found = self._select(OP.id == op_id)
+        if not found:
+            raise NotFound(f"there is no operation {op_id}", "`onevolume recover --list` shows the open ones")
+        return found[0]
+
+    def owner_alive(self, op: Op) -> bool:
+        """Whether the process that runs ``op`` lives: looked up here, by its heartbeat if on another front end."""
+        if op.owner.frontend == this_process().frontend:
+            return is_running(op.owner)
+        return time.time() - op.heartbeat < _SILENCE
+
+    def take_over(self, op: Op) -> Op:
+        """Make this process the owner of an operation whose owner died, or of its own.
+
+        Raises WrongState while the owner lives, LostRace if the operation went on, ended or was taken over meanwhile.
+        """
+        me = this_process()
+        if op.owner != me and self.owner_alive(op):
+            what = f"operation {op.id} is still being run by pid {op.owner.pid} on {op.owner.frontend}"
+            raise WrongState(what, "wait for it, or end that process")
+        new = replace(op, owner=me, attempt=op.attempt + 1, heartbeat=int(time.time()))
+        columns = {**owner_columns(me), "attempt": new.attempt, "heartbeat": new.heartbeat}
+
+        def work() -> Op:
+            if not self._engine.run(OP.update(**columns).where(_ours(op) & (OP.heartbeat == op.heartbeat))):
+                raise LostRace(f"operation {op.id} is not where it was", "another process took it: look again")
+            return new
+
+        return self._engine.write(work)
+
+    def _update_op(self, op: Op, **columns: Any) -> Op:
+        """Set columns of an operation of ours; within a write a part of it."""
+        _check_owner(op)
+        new = replace(op, heartbeat=int(time.time()), **columns)
+
+        def work() -> Op:
+            changes = encode({**columns, "heartbeat": new.heartbeat})
+            if not self._engine.run(OP.update(**changes).where(_ours(op))):
+                raise _not_ours(op)
+            return new
+
+        return self._engine.write(work)
+
+    def _replace(self, attachment: Attachment) -> None:
+        same = (ATTACHMENT.volume_id == attachment.volume_id) & (ATTACHMENT.slot == attachment.slot)
+        if not self._place(attachment, ATTACHMENT.update(**encode(asdict(attachment))).where(same)):
+            raise NotFound(f"volume {attachment.volume_id} has no attachment {attachment.slot}", "look at it again")
+
+    def _place(self, attachment: Attachment, query: peewee.Query) -> int:
+        try:
+            return self._engine.run(query)
+        except peewee.IntegrityError:
+            taken = f"target {attachment.target} of VM {attachment.vm_id} is taken by another volume"
+            if any(other.slot == attachment.slot for other in self.attachments(volume_id=attachment.volume_id)):
+                taken = f"volume {attachment.volume_id} is attached already"
+            raise TargetTaken(taken, "look at it again and repeat the command") from None
+
+    def _select(self, *conditions: Any) -> list[Op]:
+        query = OP.select().where(*conditions) if conditions else OP.select()
+        return [op_of(row) for row in self._engine.rows(query.order_by(OP.id))]
+
+
+def _ours(op: Op) -> Any:
+    """The row of ``op`` if it is open and nobody took it over: a take-over counts ``attempt`` up."""
+    return (OP.id == op.id) & (OP.attempt == op.attempt) & OP.open_slot.is_null(False)
+
+
+def _check_owner(op: Op) -> None:
+    if op.owner != this_process():
+        raise _not_ours(op)
+
+
+def _not_ours(op: Op) -> LostRace:
+    return LostRace(f"operation {op.id} was ended or taken over by another process", "look at the volume again")

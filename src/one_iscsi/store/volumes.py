@@ -1,0 +1,219 @@
+"""Volumes and their attachments."""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import peewee
+
+from one_iscsi.errors import BadInput, LostRace, NotFound, WrongState
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Attachment, Volume
+from one_iscsi.states import DISABLED, ERROR, FREE, TRANSITIONS
+from one_iscsi.store.places import Places
+from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, Row, attachment_of, encode, volume_of
+
+#: How many free volumes an allocation looks at; whoever loses the race for all of them asks again.
+_CANDIDATES = 50
+
+
+class Volumes(Places):
+    """The pool."""
+
+    def add_volume(
+        self,
+        name: str,
+        iqn: str,
+        lun: int,
+        portals: Iterable[Portal],
+        size_bytes: int,
+        san_id: int,
+        status: str,
+        *,
+        who: Actor,
+        serial: str = "",
+        wwid: str = "",
+        uid: int = 0,
+        gid: int = 0,
+        wiped_at: int | None = None,
+        why: str = "",
+    ) -> Volume:
+        """Register a volume; its id was never used before. Raises WrongState if the IQN is there, NotFound (san)."""
+        now, version = int(time.time()), new_version()
+        row = encode(
+            {
+                "name": name, "iqn": iqn, "lun": lun, "portals": tuple(portals), "size_bytes": size_bytes,
+                "serial": serial, "wwid": wwid, "san_id": san_id, "status": status, "version": version,
+                "previous_status": "", "reason": "", "holder_kind": "", "holder_id": None, "disk_id": None,
+                "uid": uid, "gid": gid, "permissions": 0o600, "wiped_at": wiped_at,
+                "created_at": now, "updated_at": now,
+            }
+        )  # fmt: skip
+
+        def work() -> Volume:
+            try:
+                volume_id = self._engine.run(VOLUME.insert(**row))
+            except peewee.IntegrityError:
+                there = self._rows(VOLUME.iqn == iqn)
+                if not there:
+                    raise NotFound(f"there is no storage server {san_id}", "`onevolume san list` shows them") from None
+                if there[0].version != version:  # else: this is the second run of an applied transaction
+                    what = f"IQN {iqn} belongs to volume {there[0].id} already"
+                    raise WrongState(what, f"`onevolume show {there[0].id}` tells more") from None
+                return there[0]
+            self._record(volume_id, who, "register", "", status, why)
+            return self.volume(volume_id)
+
+        return self._engine.write(work)
+
+    def volume(self, ref: int | str) -> Volume:
+        """A volume by id, IQN or name. Raises NotFound, and BadInput if several have the name."""
+        if isinstance(ref, int) or (ref.isascii() and ref.isdecimal()):
+            found = self._rows(VOLUME.id == int(ref))
+        else:
+            found = self._rows(VOLUME.iqn == ref) or self._rows(VOLUME.name == ref)
+        if not found:
+            raise NotFound(f"there is no volume {ref}", "`onevolume list` shows them")
+        if len(found) > 1:
+            ids = ", ".join(str(volume.id) for volume in found)
+            raise BadInput(f"volumes {ids} are all named {ref}", "give the id")
+        return found[0]
+
+    def volumes(
+        self, status: Iterable[str] | None = None, san_id: int | None = None, uid: int | None = None
+    ) -> list[Volume]:
+        """The volumes that match every given filter, by id."""
+        query = VOLUME.select().order_by(VOLUME.id)
+        if status is not None:
+            query = query.where(VOLUME.status.in_([status] if isinstance(status, str) else list(status)))
+        if san_id is not None:
+            query = query.where(VOLUME.san_id == san_id)
+        if uid is not None:
+            query = query.where(VOLUME.uid == uid)
+        return [volume_of(row) for row in self._engine.rows(query)]
+
+    def serial_count(self, serial: str) -> int:
+        """How many volumes carry ``serial``: more than one, and it proves nothing."""
+        query = VOLUME.select(peewee.fn.COUNT(VOLUME.id).alias("count")).where(VOLUME.serial == serial)
+        return int(self._engine.rows(query)[0]["count"])
+
+    def candidates(self, size_bytes: int, cluster_id: int) -> list[Volume]:
+        """Free volumes of at least ``size_bytes`` a host of the cluster can reach: smallest first, at most 50."""
+        per_san = [
+            self._engine.rows(
+                free_of(san_id)
+                .where(VOLUME.size_bytes >= size_bytes)
+                .order_by(VOLUME.size_bytes, VOLUME.id)
+                .limit(_CANDIDATES)
+            )
+            for san_id in self._serving(cluster_id)
+        ]
+        merged = heapq.merge(*per_san, key=lambda row: (row["size_bytes"], row["id"]))
+        return [volume_of(row) for row in islice(merged, _CANDIDATES)]
+
+    def largest_free(self, cluster_id: int) -> int:
+        """Bytes of the largest free volume a host of the cluster can reach; 0 if there is none."""
+        per_san = [
+            self._engine.rows(free_of(san_id).order_by(VOLUME.size_bytes.desc()).limit(1))
+            for san_id in self._serving(cluster_id)
+        ]
+        return max((row["size_bytes"] for rows in per_san for row in rows), default=0)
+
+    def _serving(self, cluster_id: int) -> list[int]:
+        return [san.id for san in self.sans() if not san.clusters or cluster_id in san.clusters]
+
+    def change(self, volume: Volume, to_status: str, who: Actor, why: str = "", **columns: Any) -> Volume:
+        """Move ``volume`` to another status, setting ``columns`` with it.
+
+        Raises WrongState if there is no such way or an operation is under way, LostRace if the row is not what
+        ``volume`` says any more. Entering ``error`` or ``disabled`` keeps where it came from and ``why``.
+        """
+        if to_status not in TRANSITIONS[volume.status]:
+            raise no_way(volume, to_status)
+        version = new_version()
+
+        def work() -> Volume:
+            if self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns}):
+                self._refuse_busy(volume.id)
+                self._record(volume.id, who, "change", volume.status, to_status, why)
+            return self.volume(volume.id)
+
+        return self._engine.write(work)
+
+    def update(self, volume: Volume, **columns: Any) -> Volume:
+        """Set ``columns`` and leave the status. Raises LostRace if the row is not what ``volume`` says any more."""
+        version = new_version()
+
+        def work() -> Volume:
+            self._swap(volume, version, volume.status, columns)
+            return self.volume(volume.id)
+
+        return self._engine.write(work)
+
+    def attachments(
+        self, volume_id: int | None = None, vm_id: int | None = None, host: str | None = None
+    ) -> list[Attachment]:
+        """The living attachments that match every given filter, by volume and slot."""
+        query = ATTACHMENT.select().order_by(ATTACHMENT.volume_id, ATTACHMENT.slot)
+        if volume_id is not None:
+            query = query.where(ATTACHMENT.volume_id == volume_id)
+        if vm_id is not None:
+            query = query.where(ATTACHMENT.vm_id == vm_id)
+        if host is not None:
+            query = query.where(ATTACHMENT.host == host)
+        return [attachment_of(row) for row in self._engine.rows(query)]
+
+    def _rows(self, condition: Any) -> list[Volume]:
+        return [volume_of(row) for row in self._engine.rows(VOLUME.select().where(condition).order_by(VOLUME.id))]
+
+    def _swap(self, volume: Volume, version: int, status: str, columns: Row) -> bool:
+        """Inside a write, set status and columns of the row if it is still ``volume``, else raise LostRace.
+
+        False: an earlier run of this transaction, which chose the same ``version``, was applied after all.
+        """
+        new = {**encode(columns), "status": status, "version": version, "updated_at": int(time.time())}
+        unchanged = (VOLUME.id == volume.id) & (VOLUME.status == volume.status) & (VOLUME.version == volume.version)
+        if self._engine.run(VOLUME.update(**new).where(unchanged)):
+            return True
+        if self._rows((VOLUME.id == volume.id) & (VOLUME.version == version)):
+            return False
+        raise lost_race(volume.id)
+
+    def _refuse_busy(self, volume_id: int) -> None:
+        for op in self._engine.rows(OP.select(OP.id, OP.kind).where(OP.open_slot == volume_id)):
+            what = f"volume {volume_id} is busy: operation {op['id']} ({op['kind']}) is not finished"
+            raise WrongState(what, "wait for it; if its process died, run `onevolume recover`")
+
+
+def new_version() -> int:
+    """A number no other write has: it names the write (see engine.py)."""
+    return secrets.randbits(62)
+
+
+def free_of(san_id: int) -> Any:
+    """The query for the free volumes of a storage server."""
+    return VOLUME.select().where((VOLUME.status == FREE) & (VOLUME.san_id == san_id))
+
+
+def marks(from_status: str, to_status: str, why: str) -> Row:
+    """The columns that go with a move into or out of ``error`` and ``disabled``."""
+    if from_status == to_status:
+        return {}
+    if to_status in (ERROR, DISABLED):
+        return {"previous_status": from_status, "reason": why}
+    return {"previous_status": "", "reason": ""}
+
+
+def no_way(volume: Volume, to_status: str) -> WrongState:
+    """The error for a move that states.py does not list."""
+    return WrongState(f"volume {volume.id} is {volume.status} and cannot become {to_status}", "see `onevolume show`")
+
+
+def lost_race(volume_id: int) -> LostRace:
+    """The error for a row that is not what the caller saw."""
+    return LostRace(f"volume {volume_id} was changed by another process", "look at it again and repeat the command")
