@@ -143,7 +143,7 @@ def _reserve(core: Core, request: Request, vm: Vm, busy: set[str]) -> tuple[Op, 
 
 def _take(core: Core, request: Request, vm: Vm, volume: Volume, busy: set[str]) -> tuple[Op, Volume, Attachment]:
     """Reserve ``volume`` and a guest target in one transaction; LostRace if somebody else has the volume now."""
-    payload = {"host": vm.host, "seq": vm.seq, "vm_mad": vm.vm_mad, "domain": vm.deploy_id}
+    payload = {"vm_id": vm.id, "host": vm.host, "seq": vm.seq, "vm_mad": vm.vm_mad, "domain": vm.deploy_id}
     payload |= {"uid": vm.uid, "gid": vm.gid, "size_bytes": request.size_bytes}
     while True:
         attachment = Attachment(
@@ -221,7 +221,7 @@ def _confirm(
     core: Core, op: Op, volume: Volume, attachment: Attachment, attached: Attached
 ) -> tuple[Volume, Attachment]:
     """Is the VM still where it was when the attach began? Only then the volume is in use."""
-    wrong = _no_longer_there(core, op, attachment)
+    wrong = _no_longer_there(core, op)
     if not wrong and attached.size_bytes < op.payload["size_bytes"]:
         wrong = f"volume {volume.id} has only {format_size(attached.size_bytes)}"
         volume = core.store.update(volume, size_bytes=attached.size_bytes, serial=attached.serial, wwid=attached.wwid)
@@ -231,12 +231,12 @@ def _confirm(
     return _in_use(core, op, volume, replace(attachment, device=attached.device), attached)
 
 
-def _no_longer_there(core: Core, op: Op, attachment: Attachment) -> str:
+def _no_longer_there(core: Core, op: Op) -> str:
     """Why the guest is not on the attach's host any more; empty if it is. Unfinished if oned cannot be asked."""
     from one_iscsi.vmstates import attach_refusal
 
     try:
-        vm = core.frontend.vm(attachment.vm_id)
+        vm = core.frontend.vm(op.payload["vm_id"])
     except NotFound as error:
         return error.what
     except FrontendError as error:
@@ -333,10 +333,10 @@ def settle(core: Core, op: Op, volume: Volume) -> Volume:
     host, domain = op.payload["host"], op.payload["domain"]
     node = core.node(host, op.payload["vm_mad"])
     seen = node.observe(volume, domain)
-    if seen.target and seen.session and not _no_longer_there(core, op, attachment):
+    if seen.target and seen.session and not _no_longer_there(core, op):
         return _in_use(core, op, volume, replace(attachment, target=seen.target, device=seen.device or ""))[0]
     with suppress(NotFound):  # a VM that is gone holds nothing; a saved one's memory may name the disk: nothing moves
-        detach_way(core.frontend.vm(attachment.vm_id))
+        detach_way(core.frontend.vm(op.payload["vm_id"]))
     node.detach(volume, domain if seen.domain_present else None, seen.target or attachment.target)
     core.server(volume).close(volume)
     return _give_back(core, op, guest_saw_it=True)

@@ -64,7 +64,12 @@ def detach(core: Core, plan: Plan, then: str) -> Volume:
         core.who,
         phase=RESERVED,
         then=then,
-        payload={"host": attachment.host, "vm_mad": plan.vm_mad, "domain": plan.domain if plan.unplug else ""},
+        payload={
+            "vm_id": attachment.vm_id,
+            "host": attachment.host,
+            "vm_mad": plan.vm_mad,
+            "domain": plan.domain if plan.unplug else "",
+        },
         why=f"from VM {attachment.vm_id}, then {then}",
     )
     return go_on(core, op, volume)
@@ -115,10 +120,9 @@ def _stopped(core: Core, op: Op, volume: Volume, error: NodeError | StorageError
 
 def settle(core: Core, op: Op, volume: Volume) -> Volume:
     """Bring a detach whose process died to its end, unless the VM was saved meanwhile and its memory names the disk."""
-    attachment = core.store.attachments(volume_id=volume.id)[0]
     if op.phase != CLOSING and op.payload["domain"]:
         with suppress(NotFound):
-            detach_way(core.frontend.vm(attachment.vm_id))
+            detach_way(core.frontend.vm(op.payload["vm_id"]))
         node = core.node(op.payload["host"], op.payload["vm_mad"])
         if not node.observe(volume, op.payload["domain"]).domain_present:
             op = core.store.advance(op, op.phase, domain="")

@@ -68,6 +68,6 @@ def _out_of_error(core: Core, volume: Volume) -> Volume:
 
 def candidates(core: Core) -> list[str]:
     """The volumes with something to recover: an open operation whose process is dead, or a half-done registration."""
-    found = {op.volume_id for op in core.store.ops() if not core.store.owner_alive(op.owner)}
+    found = {op.volume_id for op in core.store.ops() if not core.store.owner_alive(op)}
     found |= {volume.id for volume in core.store.volumes(status=[states.CREATING])}
     return [str(volume_id) for volume_id in sorted(found)]

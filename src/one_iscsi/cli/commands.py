@@ -10,6 +10,7 @@ from one_iscsi.cli import documents, output
 from one_iscsi.cli.output import Column, Document
 from one_iscsi.cli.session import core, warn
 from one_iscsi.errors import NotFound
+from one_iscsi.model import Attachment
 
 
 def _print_list(options: Namespace, pool: str, name: str, found: list[Document], columns: Sequence[Column]) -> None:
@@ -40,7 +41,7 @@ def list_volumes(options: Namespace) -> None:
         store = here.store
         san_id = store.san(options.san).id if options.san else None
         names = {san.id: san.name for san in store.sans()}
-        attachments: dict[int, list[documents.Attachment]] = {}
+        attachments: dict[int, list[Attachment]] = {}
         for one in store.attachments():
             attachments.setdefault(one.volume_id, []).append(one)
         found: list[Document] = [
