@@ -1,0 +1,53 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
+# The words of a hypervisor (guest.sh says which), for KVM and QEMU under libvirt. Needs no root: OpenNebula puts oneadmin
+# into libvirt's group. DOMAIN is a UUID, and the guest is transient: there is no --persistent.
+
+# virsh, limited; what it printed is in $out.
+kvm() {
+    out=$(timeout -k 5 60 virsh --quiet --connect "${LIBVIRT_URI:-qemu:///system}" "$@" 2>&1)
+}
+
+hv_disks() {
+    disks=
+    kvm domblklist --details --domain "$DOMAIN"
+    case $?:$out in
+        0:*) ;;
+        *"failed to get domain"*) return 1 ;;
+        *) fail hypervisor "$(hv_reason)" ;;
+    esac
+    while read -r _ _ target_there source; do
+        [ -z "$target_there" ] || disks="$disks$target_there connected $source
+"
+    done <<EOF
+$out
+EOF
+}
+
+# cache=none always: with the host's page cache neither a live migration nor a detach is safe.
+hv_plug() {
+    [ "$MODE" = w ] || set -- "$1" --mode readonly
+    kvm attach-disk --domain "$DOMAIN" --source "$LINK" --sourcetype block --driver qemu --subdriver raw \
+        --cache none --io native --live --target "$@" && return
+    case $out in
+        *"failed to get domain"*) return 2 ;;
+        *duplicated* | *"already exists"*) return 3 ;;
+        *) return 1 ;;
+    esac
+}
+
+hv_connected() {
+    hv_disks || return 1
+    case "
+$disks" in *"
+$1 "*) return 0 ;; esac
+    return 1
+}
+
+# A paused or slow guest: exit code 0, "Disk detached successfully", and the disk is still there.
+hv_unplug() {
+    kvm detach-disk --domain "$DOMAIN" --target "$1" --live
+}
+
+hv_reason() {
+    printf '%s\n' "$out" | sed -n '$s/^error: //; $p'
+}

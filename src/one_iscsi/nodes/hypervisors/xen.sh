@@ -1,0 +1,98 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
+# The words of a hypervisor (guest.sh says which), for Xen: xl, and xm where there is no xl.
+
+xen=xl
+command -v xl >/dev/null || xen=xm
+
+# What xl says of one guest is in $out; 1 if there is no such guest, which xl's exit code does not tell.
+xen_list() {
+    root 20 "$xen" block-list "$DOMAIN"
+    case $?:$out in
+        *"invalid domain identifier"* | *"does not exist"*) return 1 ;;
+        0:*) return 0 ;;
+    esac
+    fail hypervisor "$(hv_reason)"
+}
+
+# xl's table has numbers for names. xvda, xvdb … are 202 << 8 | n << 4, from the 17th on 1 << 28 | n << 8
+# (Xen's docs/man/xen-vbd-interface.7).
+letters=abcdefghijklmnopqrstuvwxyz
+
+# Sets $number for a target such as xvdb.
+xen_number() {
+    before=${letters%%"${1#xvd}"*}
+    number=$((202 << 8 | ${#before} << 4))
+    [ "${#before}" -lt 16 ] || number=$((1 << 28 | ${#before} << 8))
+}
+
+# Sets $name for a number; to the number itself if it is a partition, or no xvd disk.
+xen_name() {
+    name=$1
+    for letter in a b c d e f g h i j k l m n o p q r s t u v w x y z; do
+        xen_number "xvd$letter"
+        [ "$number" != "$1" ] || name=xvd$letter
+    done
+}
+
+xen_state() {
+    case $1 in
+        4) state=connected ;;
+        *) state=state-$1 ;; # 3: left behind by a refused attach, or the guest is paused
+    esac
+}
+
+hv_disks() {
+    disks=
+    xen_list || return 1
+    table=$(printf '%s\n' "$out" | grep '^[0-9]') || return 0
+    set -- # the places in xenstore where the sources are
+    while read -r _ _ _ _ _ _ backend; do
+        set -- "$@" "$backend/params"
+    done <<EOF
+$table
+EOF
+    root 10 xenstore-read "$@" || fail hypervisor "$out"
+    while read -r number _ _ state _ && read -r source <&3; do
+        xen_state "$state"
+        xen_name "$number"
+        disks="$disks$name $state $source
+"
+    done <<TABLE 3<<SOURCES
+$table
+TABLE
+$out
+SOURCES
+}
+
+hv_plug() {
+    case $xen in
+        xl) set -- "format=raw,vdev=$1,access=$MODE,target=$LINK" ;;
+        xm) set -- "phy:$LINK" "$1" "$MODE" ;;
+    esac
+    root 60 "$xen" block-attach "$DOMAIN" "$@" && return
+    case $out in
+        *"invalid domain identifier"* | *"Domain "*"does not exist"*) return 2 ;;
+        *"already exists"* | *"already connected"*) return 3 ;;
+        *) return 1 ;;
+    esac
+}
+
+hv_connected() {
+    xen_list || return 1
+    xen_number "$1"
+    while read -r found _ _ state _; do
+        [ "$found:$state" != "$number:4" ] || return 0
+    done <<EOF
+$out
+EOF
+    return 1
+}
+
+hv_unplug() {
+    root 60 "$xen" block-detach "$DOMAIN" "$1"
+}
+
+# The hotplug script's words if it spoke, else the first line: the last one only says that it failed.
+hv_reason() {
+    printf '%s\n' "$out" | sed -e 1h -e '/script: /h' -e '$!d' -e x -e 's/^libxl: error: [^ ]* //'
+}

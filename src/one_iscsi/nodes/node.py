@@ -1,0 +1,154 @@
+"""A host, as the core sees it: attach and detach a volume, and look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from one_iscsi.errors import BadInput
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Chap, Identity, Volume
+from one_iscsi.nodes.hypervisors import hypervisor
+from one_iscsi.nodes.troubles import no_answer, refusal
+from one_iscsi.remote import Answer, Remote, RemoteFailure
+
+_SCRIPTS = Path(__file__).with_name("scripts")
+
+# A deploy id comes from oned and goes to xl and virsh: one line, and no option.
+_DOMAIN = re.compile(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*")
+
+# Seconds a script may take: a little more than all its own bounds one after the other.
+_VISIT, _OBSERVE, _DETACH, _ATTACH = 30, 180, 300, 400
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a host says of itself: its initiator name, its own address towards a portal, whether multipathd runs."""
+
+    initiator: str
+    source: str
+    multipath: bool
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The disk as the host sees it (``device`` is a kernel name such as sdb) and its ``target`` in the guest."""
+
+    device: str
+    size_bytes: int
+    serial: str
+    wwid: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is of a volume on a host. ``target``: where the guest has it; ``state``: connected, if it works."""
+
+    domain_present: bool
+    target: str | None
+    state: str
+    session: bool
+    record: bool
+    device: str | None
+
+
+class Node:
+    """The host ``name``. ``vm_mad`` chooses the hypervisor; WrongState if it is none of ours.
+
+    Every method is one script and one round trip, can be repeated, and raises NodeError.
+    """
+
+    def __init__(self, remote: Remote, name: str, vm_mad: str) -> None:
+        self.remote = remote
+        self.name = name
+        self.hypervisor = hypervisor(vm_mad)
+
+    def visit(self, portal: Portal) -> Visit:
+        """Learn of a host never seen before how it reaches ``portal``."""
+        answer = self._run("visit", f"portal {portal}", {"ADDRESS": portal.address}, _VISIT)
+        return Visit(answer.get("INITIATOR"), answer.get("SOURCE"), answer.get("MULTIPATH") == "yes")
+
+    def attach(
+        self,
+        volume: Volume,
+        identity: Identity,
+        chap: Chap | None,
+        domain: str,
+        targets: Sequence[str],
+        read_only: bool = False,
+    ) -> Attached:
+        """Log in, see that the disk is the volume, and plug it into ``domain`` at the first free one of ``targets``.
+
+        An error is ``clean`` if the host kept nothing of it. With ``domain`` empty there is no guest: see ``login``.
+        """
+        values = {
+            "CHAP_USER": chap.user if chap else "",
+            "CHAP_PASSWORD": chap.password if chap else "",
+            "SIZE": str(identity.size_bytes),
+            "SERIAL": identity.serial if identity.trusted else "",
+            "WWID": volume.wwid if identity.trusted else "",
+            "TARGETS": " ".join(targets),
+            "MODE": "r" if read_only else "w",
+        }
+        answer = self._step("attach", volume, domain, values, _ATTACH)
+        size_bytes = int(answer.get("SIZE"))
+        names = ("SERIAL", "WWID", "TARGET")
+        return Attached(answer.get("DEVICE"), size_bytes, *(answer.get(name) for name in names))
+
+    def detach(self, volume: Volume, domain: str | None, target: str, force: bool = False) -> None:
+        """Unplug the volume from ``domain`` (None: no guest has it) and make the host forget it.
+
+        ``target`` is where it should be; it is unplugged wherever the guest has it. While the guest holds on to it
+        nothing is touched. ``force``: go on when cached data cannot be written back.
+        """
+        self._step("detach", volume, domain or "", {"FORCE": "yes" if force else ""}, _DETACH)
+
+    def observe(self, volume: Volume, domain: str | None) -> Seen:
+        """Look at what there is of the volume, once no other step for it is running there."""
+        answer = self._step("observe", volume, domain or "", {}, _OBSERVE)
+        return Seen(
+            domain_present=answer.get("GUEST") == "yes",
+            target=answer.get("TARGET") or None,
+            state=answer.get("STATE"),
+            session=answer.get("SESSION") == "yes",
+            record=answer.get("RECORD") == "yes",
+            device=answer.get("DEVICE") or None,
+        )
+
+    def login(self, volume: Volume, identity: Identity, chap: Chap | None) -> Attached:
+        """Attach without a guest: the host itself works on the disk."""
+        return self.attach(volume, identity, chap, "", ())
+
+    def logout(self, volume: Volume) -> None:
+        """Undo ``login``."""
+        self.detach(volume, None, "")
+
+    def _step(self, script: str, volume: Volume, domain: str, values: Mapping[str, str], limit: int) -> Answer:
+        if domain and not _DOMAIN.fullmatch(domain):
+            raise BadInput(f"deploy id {domain!r} cannot be used", "see the VM's DEPLOY_ID")
+        portal = volume.portal
+        values = {
+            **values,
+            "IQN": volume.iqn,
+            "LUN": str(volume.lun),
+            "ADDRESS": portal.address,
+            "PORT": str(portal.port),
+            "PORTAL": str(portal),
+            "LINK": volume.device_path,
+            "DOMAIN": domain,
+        }
+        return self._run(script, f"volume {volume.id}", values, limit)
+
+    def _run(self, script: str, about: str, values: Mapping[str, str], limit: int) -> Answer:
+        words = (_SCRIPTS / "initiator.sh", _SCRIPTS / "guest.sh", self.hypervisor.words)
+        parts = [path.read_text() for path in (*words, _SCRIPTS / f"{script}.sh")]
+        try:
+            answer = self.remote.run(self.name, f"one_iscsi {script} {about}", *parts, values=values, limit=limit)
+        except RemoteFailure as failure:
+            raise no_answer(self.name, about, failure) from None
+        if answer.error:
+            raise refusal(self.name, about, answer)
+        return answer

@@ -1,0 +1,97 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
+# Log in to a volume and plug it into a guest. Comes after initiator.sh, guest.sh and the words of a hypervisor.
+#
+# Values besides theirs: TARGETS (the guest targets to try, best first), MODE (w or r), SIZE (bytes, 0: not known),
+# SERIAL and WWID (empty: not known, or no proof). Without DOMAIN there is no guest: only log in.
+# Says DEVICE, SIZE, SERIAL, WWID, TARGET; if it fails, CLEAN (nothing of it is left) and PLUG_TRIED.
+# Where all is done already it changes nothing and gives the same answer.
+
+undo() {
+    [ -z "$DOMAIN" ] || unplug
+    let_go
+}
+
+# give_up CODE TEXT: undo, and say whether that worked. A session that was there before is left alone: somebody else
+# might live on it.
+give_up() {
+    # In the subshell `fail` ends only the undo, and what it prints is why that did not work.
+    [ "$session_is_new" = no ] || [ -n "$(undo)" ] || say CLEAN yes
+    fail "$1" "$2"
+}
+
+check_identity() {
+    read -r sectors <"/sys/block/$device/size"
+    bytes=$((sectors * 512))
+    [ "$SIZE" = 0 ] || [ "$bytes" = "$SIZE" ] || give_up wrong-size "$device has $bytes bytes instead of $SIZE"
+    # vpd_pg80: a header of four bytes, then the serial, which may be padded with blanks
+    serial=$(tail -c +5 "/sys/block/$device/device/vpd_pg80" | tr -d '\0')
+    serial=${serial#"${serial%%[! ]*}"} serial=${serial%"${serial##*[! ]}"}
+    [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ] ||
+        give_up wrong-serial "$device has the serial '$serial' instead of '$SERIAL'"
+    read -r wwid <"/sys/block/$device/device/wwid"
+    [ -z "$WWID" ] || [ "$wwid" = "$WWID" ] || give_up wrong-serial "$device has the WWID '$wwid' instead of '$WWID'"
+}
+
+# The session was there before, so this may be an attach that was cut short. The same device twice in one guest must
+# never be (xl allows it): if the guest has it already, $target is where.
+look_at_guest() {
+    hv_disks || fail no-domain "$(hv_reason)"
+    find_ours || return 0
+    say PLUG_TRIED yes
+    case "$state: $TARGETS " in
+        "connected:"*" $ours "*) target=$ours ;;
+        "connected:"*) fail already-plugged "the guest has it as $ours" ;;
+        *) unplug ;; # what a refused attach leaves behind
+    esac
+}
+
+# Plug in at the first of TARGETS that is free. Which ones are is only looked up after a refusal.
+plug() {
+    taken=' '
+    for target in $TARGETS; do
+        case $taken in *" $target "*) continue ;; esac
+        say PLUG_TRIED yes
+        hv_plug "$target"
+        case $? in
+            0) return ;;
+            1) give_up guest-refused "$(hv_reason)" ;;
+            2) give_up no-domain "$(hv_reason)" ;;
+        esac
+        hv_disks
+        while read -r name _; do
+            taken="$taken$name "
+        done <<EOF
+$disks
+EOF
+    done
+    give_up target-busy "the guest has other disks at $TARGETS"
+}
+
+main() {
+    say PLUG_TRIED no
+    target=
+    lock "$IQN" 60
+    if find_session; then
+        session_is_new=no
+        [ -z "$DOMAIN" ] || look_at_guest
+    else
+        session_is_new=yes
+        say CLEAN yes
+        iscsi -o new || fail record-failed "$(iscsi_reason)" # it replaces one that was left over
+        say CLEAN no
+        fill_record || give_up record-failed "$out"
+        log_in || give_up "$trouble" "$(iscsi_reason)"
+    fi
+    wait_until 20 find_device || give_up no-device "LUN $LUN does not show up"
+    check_identity
+    wait_until 10 link_is_ours || give_up no-device "$LINK does not lead to $device"
+    if [ -n "$DOMAIN" ] && [ -z "$target" ]; then
+        plug
+        wait_until 10 hv_connected "$target" || give_up guest-refused "the guest does not take the disk"
+    fi
+    say DEVICE "$device"
+    say SIZE "$bytes"
+    say SERIAL "$serial"
+    say WWID "$wwid"
+    say TARGET "$target"
+}

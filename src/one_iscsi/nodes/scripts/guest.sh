@@ -1,0 +1,34 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
+# A guest and our device, in the words of a hypervisor, which are in hypervisors/xen.sh and hypervisors/kvm.sh:
+#   hv_disks               sets $disks to a line "target state source" for each disk of DOMAIN; 1: no such guest
+#   hv_plug TARGET         plugs LINK in, MODE w or r; 1: refused, 2: no such guest, 3: the guest has a disk there
+#   hv_connected TARGET    has the guest taken the disk?
+#   hv_unplug TARGET       asks the guest to let go; its exit code and words decide nothing
+#   hv_reason              prints the line of $out that says why
+#   hv_check               says what the host lacks
+
+# Sets $ours and $state to where the guest has our device and how; 1 if it does not have it. Reads $disks.
+find_ours() {
+    while read -r ours state source; do
+        [ "$source" != "$LINK" ] || return 0
+    done <<EOF
+$disks
+EOF
+    ours=
+    return 1
+}
+
+guest_let_go() {
+    hv_disks || return 0
+    ! find_ours || [ "$ours" != "$unplugging" ]
+}
+
+# Unplug our device wherever the guest has it, and see that the guest let go. Without a guest that is done already.
+unplug() {
+    hv_disks || return 0
+    while find_ours; do
+        unplugging=$ours patience=10 why="it still has $ours"
+        hv_unplug "$ours" || patience=0 why=$(hv_reason)
+        wait_until "$patience" guest_let_go || fail guest-refused "$why"
+    done
+}
