@@ -20,7 +20,7 @@ from pathlib import Path
 
 from one_iscsi.errors import BadInput, SetupError
 
-_COMMON_SH = Path(__file__).with_name("scripts") / "common.sh"
+COMMON_SH = Path(__file__).with_name("scripts") / "common.sh"
 _LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 # The wrappers use $SSH HOST without quotes: a name must be one word and no option.
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@%-]*")
@@ -114,7 +114,7 @@ def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
     through an argument, a variable of the environment or a file.
     """
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    text = "\n".join([assignments, _COMMON_SH.read_text(), *parts, 'main </dev/null && printf "%s\\n" END=ok\n'])
+    text = "\n".join([assignments, COMMON_SH.read_text(), *parts, 'main </dev/null && printf "%s\\n" END=ok\n'])
     return f"""one_iscsi() {{
 trap '' HUP PIPE
 printf %s {shlex.quote(text)} | timeout -k 5 {limit} bash -s

@@ -42,15 +42,30 @@ root() {
     return "$root_code"
 }
 
+# own_dir: $own_dir is our private directory on this machine, for locks and the state of jobs.
+own_dir() {
+    own_dir=/var/tmp/one_iscsi
+    [ -d "$own_dir" ] || mkdir -m 0700 "$own_dir"
+    # -O: ours
+    { [ -d "$own_dir" ] && [ ! -L "$own_dir" ] && [ -O "$own_dir" ]; } ||
+        fail lock "$own_dir on $(uname -n) is not a private directory of $(id -un): remove it"
+}
+
 # lock NAME SECONDS: wait for the lock of a volume; it is held until this script and every command it started end.
 lock() {
-    lock_dir=/var/tmp/one_iscsi
-    [ -d "$lock_dir" ] || mkdir -m 0700 "$lock_dir"
-    # -O: ours
-    { [ -d "$lock_dir" ] && [ ! -L "$lock_dir" ] && [ -O "$lock_dir" ]; } ||
-        fail lock "$lock_dir on $(uname -n) is not a private directory of $(id -un): remove it"
-    exec 9>"$lock_dir/$1.lock" || fail lock "$lock_dir on $(uname -n) cannot be written"
+    own_dir
+    exec 9>"$own_dir/$1.lock" || fail lock "$own_dir on $(uname -n) cannot be written"
     flock -w "$2" 9 || fail busy "another step for $1 has been running for $2 s"
+}
+
+# size_of PATH: $size is the number of bytes of a block device or a file; 1 if there is none.
+# shellcheck disable=SC2034  # read by the caller
+size_of() {
+    if [ -b "$1" ]; then
+        size=$(lsblk -bdno SIZE "$1")
+    else
+        root 10 stat -Lc %s "$1" && size=$out
+    fi
 }
 
 # wait_until SECONDS COMMAND…: poll until the command succeeds; 1 if it never does.

@@ -1,0 +1,104 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154  # $out and $size are set by common.sh, $offset and its like by whoever started the job
+# Zeros over a whole block device or file, as a job that outlives whoever started it.
+#
+# Values: JOB (a name no other wipe ever had), WIPE_SCRIPT (common.sh and this file, for the job itself).
+# Call both functions under the volume's lock. The state is in $own_dir/wipe/JOB, rewritten after every chunk: a job
+# that was killed goes on there when it is started again. Its lock is held as long as the job lives.
+
+CHUNK=134217728 # 128 MiB: each has to be written within 99 s
+SAMPLE=1048576
+
+# wipe_start DEVICE: start the job or resume it; nothing if it runs. Whoever calls sees to it that nobody else writes.
+wipe_start() {
+    DEVICE=$1
+    wipe_job_files
+    exec 8>"$wipe_file.lock"
+    flock -n 8 || return 0
+    size_of "$DEVICE" || fail no-device "$DEVICE on $(uname -n) has no size: $out"
+    offset=0
+    case $(wipe_said STATE):$(wipe_said SIZE):$(wipe_said DEVICE) in
+        "running:$size:$DEVICE" | "failed:$size:$DEVICE") offset=$(wipe_said OFFSET) ;;
+    esac
+    wipe_save running ""
+    export DEVICE wipe_file size offset
+    printf '%s\nwipe_job\n' "$WIPE_SCRIPT" |
+        nice -n 10 ionice -c 2 -n 7 setsid bash -s >/dev/null 2>&1 9>&- &
+    exec 8>&-
+}
+
+# wipe_status: STATE (running, done, failed; absent: no such job runs, start it), OFFSET, SIZE, TEXT
+wipe_status() {
+    wipe_job_files
+    alive=yes
+    exec 8>"$wipe_file.lock"
+    flock -n 8 && alive=no
+    exec 8>&-
+    [ -f "$wipe_file" ] && cat "$wipe_file"
+    case $alive:$(wipe_said STATE) in no: | no:running) say STATE absent ;; esac
+}
+
+wipe_job_files() {
+    own_dir
+    wipe_file=$own_dir/wipe/$JOB
+    [ -d "$own_dir/wipe" ] || mkdir "$own_dir/wipe"
+}
+
+# wipe_said NAME: what the state file tells
+wipe_said() {
+    sed -n "s/^$1=//p" "$wipe_file" 2>/dev/null
+}
+
+wipe_save() {
+    {
+        say STATE "$1" && say OFFSET "$offset" && say SIZE "$size" && say DEVICE "$DEVICE" && say TEXT "$2"
+    } >"$wipe_file.new" && mv "$wipe_file.new" "$wipe_file"
+}
+
+wipe_job() {
+    fail() {
+        wipe_save failed "$2"
+        exit 1
+    }
+    while [ "$offset" -lt "$size" ]; do
+        length=$((size - offset))
+        [ "$length" -le "$CHUNK" ] || length=$CHUNK
+        zero
+        offset=$((offset + length))
+        wipe_save running ""
+    done
+    root 99 sync "$DEVICE" || fail io "$out"
+    check
+    wipe_save "done" ""
+}
+
+# Zero a chunk, by the fastest means that promises zeros (discarding does not). For a block device that is BLKZEROOUT,
+# which refuses one that is mounted; for a file ranges that the file system reads as zeros. dd does what neither can.
+zero() {
+    if [ -b "$DEVICE" ]; then
+        root 99 blkdiscard -z -o "$offset" -l "$length" "$DEVICE" && return
+        case $out in *"resource busy"*) fail busy "$out" ;; esac
+    else
+        root 99 fallocate -z -n -o "$offset" -l "$length" "$DEVICE" && return
+    fi
+    root 99 dd if=/dev/zero of="$DEVICE" bs=1M iflag=count_bytes oflag=seek_bytes,nocache \
+        conv=notrunc,nocreat,fdatasync count="$length" seek="$offset" status=none || fail io "$out"
+}
+
+# Read back the first and the last MiB and 64 between, from the medium: the page cache is told to forget the device.
+check() {
+    root 99 dd if="$DEVICE" iflag=nocache count=0 status=none || fail io "$out"
+    step=$((size / 64 / SAMPLE * SAMPLE + SAMPLE))
+    at=0
+    while [ "$at" -lt "$size" ]; do
+        check_zero "$at"
+        at=$((at + step))
+    done
+    [ "$size" -lt "$SAMPLE" ] || check_zero $((size - SAMPLE))
+}
+
+check_zero() {
+    rest=$((size - $1))
+    [ "$rest" -le "$SAMPLE" ] || rest=$SAMPLE
+    root 99 cmp -n "$rest" -i "$1:0" "$DEVICE" /dev/zero || fail not-zero "read back at byte $1: $out"
+}
