@@ -80,13 +80,10 @@ def explain(error: peewee.PeeweeException, place: str) -> StoreError:
 
 
 def _code(error: peewee.PeeweeException) -> int | None:
-    """The server's error number; None for SQLite. peewee wraps the driver's exception as its first argument."""
-    cause = error.args[0] if error.args else None
-    code = cause.args[0] if isinstance(cause, Exception) and cause.args else None
+    """The server's error number, its first argument; None for SQLite."""
+    code = error.args[0] if error.args else None
     return code if isinstance(code, int) else None
 
 
 def _text(error: peewee.PeeweeException) -> str:
-    cause = error.args[0] if error.args else error
-    words = cause.args[-1] if isinstance(cause, Exception) and cause.args else cause
-    return " ".join(str(words).split())
+    return " ".join(str(error.args[-1] if error.args else error).split())

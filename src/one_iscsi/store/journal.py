@@ -67,8 +67,8 @@ class Journal(Volumes):
                 except peewee.IntegrityError:
                     raise lost_race(volume.id) from None
                 if attachment:
-                    row = asdict(replace(attachment, volume_id=volume.id, created_at=now))
-                    self._place(attachment, ATTACHMENT.insert(**encode(row)))
+                    new = replace(attachment, volume_id=volume.id, created_at=now)
+                    self._place(new, ATTACHMENT.insert(**encode(asdict(new))))
                 self._record(volume.id, who, kind, volume.status, to_status, why)
             return self.volume(volume.id), self._select(OP.open_slot == volume.id)[0]
 
@@ -215,9 +215,10 @@ class Journal(Volumes):
         try:
             return self._engine.run(query)
         except peewee.IntegrityError:
-            taken = f"target {attachment.target} of VM {attachment.vm_id} is taken by another volume"
-            if any(other.slot == attachment.slot for other in self.attachments(volume_id=attachment.volume_id)):
-                taken = f"volume {attachment.volume_id} is attached already"
+            taken = f"volume {attachment.volume_id} is attached already"
+            for other in self.attachments(vm_id=attachment.vm_id) if attachment.vm_id is not None else []:
+                if other.target == attachment.target:
+                    taken = f"target {other.target} of VM {other.vm_id} is taken by volume {other.volume_id}"
             raise TargetTaken(taken, "look at it again and repeat the command") from None
 
     def _select(self, *conditions: Any) -> list[Op]:

@@ -102,8 +102,8 @@ class Volumes(Places):
         query = VOLUME.select(peewee.fn.COUNT(VOLUME.id).alias("count")).where(VOLUME.serial == serial)
         return int(self._engine.rows(query)[0]["count"])
 
-    def candidates(self, size_bytes: int, cluster_id: int) -> list[Volume]:
-        """Free volumes of at least ``size_bytes`` a host of the cluster can reach: smallest first, at most 50."""
+    def candidates(self, size_bytes: int, cluster_id: int | None) -> list[Volume]:
+        """At most 50 free volumes of at least ``size_bytes``, smallest first, a host of the cluster (None: any) reaches."""
         per_san = [
             self._engine.rows(
                 free_of(san_id)
@@ -116,16 +116,17 @@ class Volumes(Places):
         merged = heapq.merge(*per_san, key=lambda row: (row["size_bytes"], row["id"]))
         return [volume_of(row) for row in islice(merged, _CANDIDATES)]
 
-    def largest_free(self, cluster_id: int) -> int:
-        """Bytes of the largest free volume a host of the cluster can reach; 0 if there is none."""
+    def largest_free(self, cluster_id: int | None) -> int:
+        """Bytes of the largest free volume a host of the cluster (None: of any) can reach; 0 if there is none."""
         per_san = [
             self._engine.rows(free_of(san_id).order_by(VOLUME.size_bytes.desc()).limit(1))
             for san_id in self._serving(cluster_id)
         ]
         return max((row["size_bytes"] for rows in per_san for row in rows), default=0)
 
-    def _serving(self, cluster_id: int) -> list[int]:
-        return [san.id for san in self.sans() if not san.clusters or cluster_id in san.clusters]
+    def _serving(self, cluster_id: int | None) -> list[int]:
+        """The storage servers that serve a cluster; None: all."""
+        return [san.id for san in self.sans() if not san.clusters or cluster_id is None or cluster_id in san.clusters]
 
     def change(self, volume: Volume, to_status: str, who: Actor, why: str = "", **columns: Any) -> Volume:
         """Move ``volume`` to another status, setting ``columns`` with it.

@@ -1,0 +1,79 @@
+"""Words of the stories: a pool of volumes, an allocation as the core does it, and what a child process came to."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from one_iscsi.errors import LostRace, NoVolume
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Op, San, Volume
+from one_iscsi.states import ATTACHING, FREE
+from one_iscsi.store import Actor, Store
+from one_iscsi.units import GIB
+
+ADMIN = Actor(0, "local")
+PORTAL = Portal("10.0.0.1")
+processes = multiprocessing.get_context("fork")
+
+
+class Pool:
+    """Volumes on one storage server (or on the one given)."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.san = store.add_san("openfiler", "iet", [PORTAL])
+        self._count = 0
+
+    def add(self, status: str = FREE, size: int = 10 * GIB, san: San | None = None, **columns: Any) -> Volume:
+        self._count += 1
+        name, iqn = f"volume{self._count}", f"iqn.2026-01.com.example:volume{self._count}"
+        given = {"name": name, "iqn": iqn, "lun": 0, "portals": [PORTAL], "san_id": (san or self.san).id, **columns}
+        return self.store.add_volume(size_bytes=size, status=status, who=ADMIN, **given)
+
+
+def allocate(store: Store, size: int = 1, **begin: Any) -> tuple[Volume, Op]:
+    """Take the smallest free volume, the next if somebody was faster; NoVolume when none is left."""
+    while True:
+        candidates = store.candidates(size, cluster_id=0)
+        if not candidates:
+            raise NoVolume("no free volume fits")
+        for volume in candidates:
+            try:
+                return store.begin(volume, "attach", ATTACHING, ADMIN, **begin)
+            except LostRace:
+                continue
+
+
+def in_child(work: Callable[[], Any], uid: int | None = None) -> Any:
+    """What ``work`` returns or raises in a forked process; as root, under another ``uid`` if given."""
+    here, there = processes.Pipe()
+
+    def run() -> None:
+        if uid is not None and os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+        try:
+            there.send(work())
+        except Exception as error:
+            there.send(error)
+
+    child = processes.Process(target=run)
+    child.start()
+    there.close()
+    try:
+        return here.recv()
+    finally:
+        child.join()
+
+
+def wait_for(condition: Callable[[], Any], limit: float = 20) -> Any:
+    deadline = time.monotonic() + limit
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return answer

@@ -1,0 +1,168 @@
+"""Many front-end processes at once: each volume and each guest target has exactly one winner."""
+
+from __future__ import annotations
+
+import string
+from contextlib import suppress
+
+import pytest
+from pool import ADMIN, Pool, allocate, processes
+
+from one_iscsi.errors import LostRace, NoVolume
+from one_iscsi.model import Attachment, Op
+from one_iscsi.states import ATTACHING, DETACHING, DIRTY, FREE, IN_USE, WIPING
+from one_iscsi.store import Store, TargetTaken
+
+PROCESSES, VOLUMES, ROUNDS = 20, 10, 200
+LIMIT = 60
+
+
+def racer(url: str, barrier, results, rounds: int, attempt) -> None:
+    """Run ``attempt(store, round)`` when everybody is ready; give back what it took when everybody is done."""
+    with Store.open(url) as store:
+        for number in range(rounds):
+            barrier.wait(LIMIT)
+            try:
+                volume, op = attempt(store, number)
+                results.put((volume.id, op.id))
+            except NoVolume as error:
+                op = None
+                results.put(str(error))
+            barrier.wait(LIMIT)
+            barrier.wait(LIMIT)  # the referee has looked
+            if op:
+                store.finish(op, FREE, ADMIN, attachment="delete")
+
+
+def race(url: str, count: int, rounds: int, attempt, referee) -> None:
+    barrier, results = processes.Barrier(count + 1), processes.Queue()
+    racers = [processes.Process(target=racer, args=(url, barrier, results, rounds, attempt)) for _ in range(count)]
+    for process in racers:
+        process.start()
+    try:
+        with Store.open(url) as store:
+            for _ in range(rounds):
+                barrier.wait(LIMIT)
+                barrier.wait(LIMIT)
+                referee(store, [results.get(timeout=LIMIT) for _ in range(count)])
+                barrier.wait(LIMIT)
+        for process in racers:
+            process.join(LIMIT)
+        assert [process.exitcode for process in racers] == [0] * count
+    finally:
+        for process in racers:
+            process.kill()
+
+
+def test_twenty_processes_race_for_ten_volumes(store_url):
+    with Store.open(store_url) as store:
+        pool = Pool(store)
+        for number in range(VOLUMES):
+            pool.add(size=1 + number % 3)
+
+    def attempt(store: Store, number: int):
+        return allocate(store)
+
+    def referee(store: Store, results: list) -> None:
+        won = [result for result in results if not isinstance(result, str)]
+        lost = [result for result in results if isinstance(result, str)]
+        assert len({volume for volume, _ in won}) == len(won) == VOLUMES
+        assert lost == ["no free volume fits"] * (PROCESSES - VOLUMES)
+        assert {volume.status for volume in store.volumes()} == {ATTACHING}
+        ops = store.ops()
+        assert sorted((op.volume_id, op.id) for op in ops) == sorted(won)
+        assert len({op.owner.pid for op in ops}) == VOLUMES
+
+    race(store_url, PROCESSES, ROUNDS, attempt, referee)
+    with Store.open(store_url) as store:
+        assert not store.ops()
+        assert [volume.status for volume in store.volumes()] == [FREE] * VOLUMES
+        attaches = [event for event in store.events() if event.what == "attach"]
+        assert len(attaches) == 2 * VOLUMES * ROUNDS  # there and back, once each
+
+
+def test_attaches_to_one_vm_at_once_never_get_one_target(store_url):
+    rounds, count, vm_id = 25, 4, 7
+    with Store.open(store_url) as store:
+        pool = Pool(store)
+        for _ in range(count):
+            pool.add()
+
+    def attempt(store: Store, number: int):
+        while True:
+            taken = {attachment.target for attachment in store.attachments(vm_id=vm_id)}
+            target = next(
+                f"xvd{letter}" for letter in reversed(string.ascii_lowercase[:16]) if f"xvd{letter}" not in taken
+            )
+            try:
+                return allocate(store, attachment=Attachment(0, vm_id, "node1", target))
+            except TargetTaken:
+                continue
+
+    def referee(store: Store, results: list) -> None:
+        assert len({volume for volume, _ in results}) == count
+        assert sorted(attachment.target for attachment in store.attachments(vm_id=vm_id)) == [
+            "xvdm",
+            "xvdn",
+            "xvdo",
+            "xvdp",
+        ]
+
+    race(store_url, count, rounds, attempt, referee)
+
+
+@pytest.mark.parametrize("hosts", [["node1"] * 6, [f"node{number}" for number in range(6)]])
+def test_hosts_are_learned_by_many_at_once_and_no_source_is_lost(store_url, hosts):
+    Store.open(store_url).close()
+    barrier = processes.Barrier(len(hosts))
+
+    def visit(number: int) -> None:
+        with Store.open(store_url) as store:
+            barrier.wait(LIMIT)
+            for again in range(10):
+                source = {f"10.0.{number}.{again}": f"10.1.{number}.{again}"}
+                store.learn_host(hosts[number], f"iqn.2026-01.com.example:{hosts[number]}", source)
+
+    visitors = [processes.Process(target=visit, args=(number,)) for number in range(len(hosts))]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join(LIMIT)
+    assert [visitor.exitcode for visitor in visitors] == [0] * len(hosts)
+    with Store.open(store_url) as store:
+        assert sorted(host.name for host in store.hosts()) == sorted(set(hosts))
+        assert sum(len(host.sources) for host in store.hosts()) == 10 * len(hosts)
+
+
+def test_a_finish_is_not_disturbed_by_updates_of_other_columns(store_url):
+    with Store.open(store_url) as store:
+        Pool(store).add()
+    barrier = processes.Barrier(2)
+
+    def rename() -> None:
+        with Store.open(store_url) as store:
+            barrier.wait(LIMIT)
+            for number in range(200):
+                with suppress(LostRace):
+                    store.update(store.volume(1), name=f"name{number}")
+
+    renamer = processes.Process(target=rename)
+    renamer.start()
+    with Store.open(store_url) as store:
+        barrier.wait(LIMIT)
+        while renamer.is_alive():
+            for kind, status, outcome in [
+                ("attach", ATTACHING, IN_USE),
+                ("detach", DETACHING, DIRTY),
+                ("wipe", WIPING, FREE),
+            ]:
+                op = begin_in_spite_of_updates(store, kind, status)
+                assert store.finish(op, outcome, ADMIN).status == outcome
+    renamer.join()
+    assert renamer.exitcode == 0
+
+
+def begin_in_spite_of_updates(store: Store, kind: str, status: str) -> Op:
+    while True:
+        with suppress(LostRace):
+            return store.begin(store.volume(1), kind, status, ADMIN)[1]
