@@ -66,13 +66,13 @@ class Tgt:
             raise BadInput(f"{address!r} is not an IP address", "look at what the host told about itself") from None
         alphabet = string.ascii_letters + string.digits
         chap = Chap(volume.iqn, "".join(secrets.choice(alphabet) for _ in range(_SECRET_LENGTH)))
-        values = {"IQN": volume.iqn, "ADDRESS": address, "USER": chap.user, "PASSWORD": chap.password}
+        values = {"IQN": volume.iqn, "ADDRESS": address, "CHAP_USER": chap.user, "CHAP_PASSWORD": chap.password}
         self._run("open", "open target", values)
         return chap
 
     def close(self, volume: Volume) -> None:
         """Let nobody in, drop who is there, see them stay away."""
-        self._run("close", "close target", {"IQN": volume.iqn, "USER": volume.iqn})
+        self._run("close", "close target", {"IQN": volume.iqn, "CHAP_USER": volume.iqn})
 
     drop = close
 

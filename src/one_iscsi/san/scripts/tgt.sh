@@ -3,7 +3,7 @@
 # A storage server with tgt: one target with one disk for each volume.
 #
 # Values: ACTION; IQN (empty: all targets), LUN, SERIAL (empty: not to be checked);
-# for open also ADDRESS, USER, PASSWORD. Answers: see `show`.
+# for open also ADDRESS, CHAP_USER, CHAP_PASSWORD. Answers: see `show`.
 #
 # What lets an initiator in is its address OR its name; names are never used here, and removed when they are found.
 # A target without an account asks for no secret: hence addresses are always closed first and opened last.
@@ -80,7 +80,7 @@ drop_sessions() {
     clock
     begin=$now seen=$now
     until [ $((now - seen)) -gt 300 ]; do
-        [ $((now - begin)) -lt 2000 ] || fail still-in "$(field SESSION 4 | tail -n 1) cannot be kept out of $IQN"
+        [ $((now - begin)) -lt 1000 ] || fail still-in "$(field SESSION 4 | tail -n 1) cannot be kept out of $IQN"
         for session in $(field SESSION 1,2 | tr '\t' :); do
             seen=$now
             tgt_unless_gone --op delete --mode conn --tid "$tid" --sid "${session%:*}" --cid "${session#*:}"
@@ -105,9 +105,9 @@ open() {
         tgt_unless_gone --op unbind --mode account --tid "$tid" --user "$account"
     done
     # Accounts belong to the whole daemon: one of this name may be left over from a target that is gone.
-    tgt_unless_gone --op delete --mode account --user "$USER"
-    tgt --op new --mode account --user "$USER" --password "$PASSWORD"
-    tgt --op bind --mode account --tid "$tid" --user "$USER"
+    tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
+    tgt --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"
+    tgt --op bind --mode account --tid "$tid" --user "$CHAP_USER"
     tgt --op bind --mode target --tid "$tid" --initiator-address "$ADDRESS"
 }
 
@@ -115,7 +115,7 @@ close() {
     find_target
     close_access
     drop_sessions
-    tgt_unless_gone --op delete --mode account --user "$USER"
+    tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
 }
 
 # observe: one target or all, with the real size of each backing store (tgt tells rounded megabytes).

@@ -1,0 +1,206 @@
+"""What every storage server with tgt does: told once, for the fake and for the real tgtd (see worlds.py)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from worlds import Fake, Real, Refused, volume
+
+from one_iscsi.errors import BadInput, StorageError
+from one_iscsi.model import Chap
+from one_iscsi.san import Exposure, Session
+
+HERE = "127.0.0.1"
+ELSEWHERE = "10.9.9.9"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"secrets of a tenant.." * 500_000)
+    return path
+
+
+def code_of(call: object, *arguments: object) -> str:
+    with pytest.raises(StorageError) as caught:
+        call(*arguments)  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+    return caught.value.code
+
+
+def refused(world: Fake | Real, number: int, chap: Chap | None) -> bool:
+    try:
+        with world.session(number, chap):
+            return False
+    except Refused:
+        return True
+
+
+def test_the_real_size_and_the_identity_of_every_disk_are_told(world: Fake | Real, disk: Path) -> None:
+    world.make(1, disk)
+    world.make(2, disk, serial="SN0001", scsi_id="0123456789abcdef")
+
+    first, second = world.server.targets()
+
+    assert (first.iqn, first.lun, first.path) == (volume(1).iqn, 1, str(disk))
+    assert first.size_bytes == 10_500_000 // 512 * 512  # tgt tells "10 MB", and no initiator sees half a block
+    assert (first.serial, first.default_identity) == ("beaf11", True)
+    assert (second.serial, second.scsi_id, second.default_identity) == ("SN0001", "0123456789abcdef", False)
+    assert first.addresses == first.sessions == ()
+    assert world.server.target(volume(2)) == second
+
+
+def test_a_server_without_targets(world: Fake | Real) -> None:
+    assert world.server.targets() == []
+
+
+def test_a_target_whose_file_is_gone_has_no_size(world: Fake | Real, disk: Path) -> None:
+    world.make(1, disk)
+    disk.unlink()
+    assert [target.size_bytes for target in world.server.targets()] == [0]
+
+
+def test_a_target_that_is_gone(world: Fake | Real, disk: Path) -> None:
+    world.make(1, disk)
+    gone = world.make(2, disk)
+    world.remove(2)
+
+    for call in (world.server.target, world.server.close, world.server.drop):
+        assert code_of(call, gone) == "no-target"
+    assert code_of(world.server.open, gone, HERE) == "no-target"
+    assert code_of(world.server.start_wipe, gone, "job") == "no-target"
+    assert world.server.observe(gone) == Exposure(False)
+
+
+def test_nobody_gets_into_a_new_target(world: Fake | Real, disk: Path) -> None:
+    world.make(1, disk)
+    assert refused(world, 1, None)
+
+
+def test_only_the_right_secret_gets_in(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+
+    chap = world.server.open(vol, HERE)
+
+    assert chap is not None
+    assert re.fullmatch(r"[A-Za-z0-9]{16}", chap.password)
+    assert chap.password not in repr(chap)
+    assert refused(world, 1, None)
+    assert refused(world, 1, Chap(chap.user, "x" * 16))
+    with world.session(1, chap):
+        seen = world.server.observe(vol)
+        assert seen.present
+        assert seen.addresses == (HERE,)
+        assert [session.address for session in seen.sessions] == [HERE]
+        assert seen.sessions == world.server.target(vol).sessions
+        assert isinstance(seen.sessions[0], Session)
+        assert seen.sessions[0].initiator.startswith("iqn.")
+    assert world.server.observe(vol).sessions == ()
+
+
+def test_only_the_address_it_is_open_to_gets_in(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    chap = world.server.open(vol, ELSEWHERE)
+    assert refused(world, 1, chap)
+
+
+def test_opening_again_voids_the_old_secret_and_every_other_way_in(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    for access in ("ALL", ELSEWHERE, "iqn.2026-01.com.example:friend"):
+        world.let_in(1, access)
+    old = world.server.open(vol, ELSEWHERE)
+
+    new = world.server.open(vol, HERE)
+
+    assert world.server.observe(vol).addresses == (HERE,)
+    assert refused(world, 1, old)
+    with world.session(1, new):
+        assert world.server.open(vol, HERE) != new  # its own session may stay
+        assert world.server.observe(vol).sessions
+
+
+def test_a_volume_somebody_else_uses_is_not_opened(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    with world.session(1, world.server.open(vol, HERE)) as is_in:
+        assert code_of(world.server.open, vol, ELSEWHERE) == "in-use"
+        assert is_in()
+    assert world.server.observe(vol).addresses == (HERE,)
+
+
+def test_nothing_but_an_address_can_be_opened_to(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    for address in ("ALL", "10.0.0.0/8", "", "host1"):
+        with pytest.raises(BadInput):
+            world.server.open(vol, address)
+    assert world.server.observe(vol).addresses == ()
+
+
+def test_addresses_of_the_sixth_version(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    world.server.open(vol, "FD00:0::1")
+    assert world.server.observe(vol).addresses == ("fd00::1",)
+
+
+def test_closing_drops_the_session_and_keeps_it_out(world: Fake | Real, disk: Path) -> None:
+    vol, other = world.make(1, disk), world.make(2, disk)
+    world.server.open(other, HERE)
+    chap = world.server.open(vol, HERE)
+    with world.session(1, chap) as is_in:
+        world.server.close(vol)
+        assert not is_in()
+    assert world.server.observe(vol) == Exposure(True)
+    assert refused(world, 1, chap)
+    assert world.accounts() == {other.iqn}
+
+    world.server.close(vol)  # again
+
+    assert world.server.observe(other).addresses == (HERE,)
+
+
+def test_closing_a_target_its_admin_left_open_to_all(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    world.let_in(1, "ALL")
+    with world.session(1, None) as is_in:
+        world.server.drop(vol)
+        assert not is_in()
+    assert refused(world, 1, None)
+
+
+def test_a_daemon_that_is_down(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    world.stop_daemon()
+    assert code_of(world.server.targets) == "daemon-down"
+    assert code_of(world.server.open, vol, HERE) == "daemon-down"
+    assert code_of(world.server.close, vol) == "daemon-down"
+
+
+def test_a_secret_is_in_no_log_of_the_server(real: Real, disk: Path) -> None:
+    chap = real.server.open(real.make(1, disk), HERE)
+    assert chap is not None
+    assert "tgtadm" in (real.directory / "sudo.log").read_text()
+    for log in real.directory.glob("*.log"):
+        assert chap.password not in log.read_text()
+
+
+def test_an_initiator_that_comes_back_is_kept_out(fake: Fake, disk: Path) -> None:
+    vol = fake.make(1, disk)
+    chap = fake.server.open(vol, HERE)
+    with fake.session(1, chap, returns=True) as is_in:
+        fake.server.close(vol)
+        assert not is_in()
+
+
+def test_a_session_that_cannot_be_dropped_is_an_error(fake: Fake, disk: Path) -> None:
+    vol = fake.make(1, disk)
+    with fake.session(1, fake.server.open(vol, HERE), stays=True):
+        assert code_of(fake.server.close, vol) == "still-in"
+        assert fake.server.observe(vol).addresses == ()
+
+
+def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) -> None:
+    vol = fake.make(1, disk)
+    (fake.tools / "flock").write_text("#!/bin/sh\nexit 1\n")
+    (fake.tools / "flock").chmod(0o755)
+    assert code_of(fake.server.open, vol, HERE) == "busy"

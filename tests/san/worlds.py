@@ -1,0 +1,209 @@
+"""Two storage servers for the same stories: a fake tgtadm on the PATH, and the real tgtd, by ssh as oneadmin."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Chap, San, Volume
+from one_iscsi.remote import Remote
+from one_iscsi.san import StorageServer, server
+
+HERE = Path(__file__).parent
+OPENNEBULA = HERE.parents[1] / "lab" / "opennebula"
+
+
+class Refused(Exception):
+    """The server did not let the initiator in."""
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 10) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found or time.monotonic() > end:
+            assert found
+            return found
+        time.sleep(0.05)
+
+
+def volume(number: int, serial: str = "") -> Volume:
+    return Volume(
+        id=number, name=f"v{number}", iqn=f"iqn.2026-01.com.example:v{number}", lun=1, portals=(Portal("127.0.0.1"),),
+        size_bytes=0, serial=serial, wwid="", san_id=1, status="free", version=1,
+    )  # fmt: skip
+
+
+class Fake:
+    """The server's state is a file; "initiators" write into it."""
+
+    def __init__(self, directory: Path, patch: Any) -> None:
+        self.state = directory / "tgt.json"
+        self.write({"down": False, "targets": {}, "accounts": {}})
+        self.tools = directory / "tools"
+        self.tools.mkdir()
+        patch.setenv("FAKE_TGT", str(self.state))
+        patch.setenv("PATH", f"{self.tools}:{HERE / 'fake'}:{os.environ['PATH']}")
+        self.server: StorageServer = server(San(1, "alpha", "tgt", (), "localhost"), Remote())
+
+    def read(self) -> Any:
+        return json.loads(self.state.read_text())
+
+    def write(self, state: Any) -> None:
+        self.state.write_text(json.dumps(state))
+
+    @contextlib.contextmanager
+    def target(self, number: int) -> Iterator[Any]:
+        state = self.read()
+        yield state["targets"].setdefault(str(number), {})
+        self.write(state)
+
+    def make(self, number: int, path: Path, serial: str = "", scsi_id: str = "") -> Volume:
+        with self.target(number) as target:
+            target.update(
+                iqn=volume(number).iqn, path=str(path), megabytes=path.stat().st_size // 10**6, serial=serial,
+                scsi_id=scsi_id, sessions={}, accounts=[], access=[],
+            )  # fmt: skip
+        return volume(number, serial)
+
+    def remove(self, number: int) -> None:
+        state = self.read()
+        del state["targets"][str(number)]
+        self.write(state)
+
+    def let_in(self, number: int, access: str) -> None:
+        with self.target(number) as target:
+            target["access"].append(access)
+
+    def accounts(self) -> set[str]:
+        return set(self.read()["accounts"])
+
+    @contextlib.contextmanager
+    def session(self, number: int, chap: Chap | None, **manners: bool) -> Iterator[Callable[[], bool]]:
+        """Log in from 127.0.0.1; yields whether the session is still there."""
+        state = self.read()
+        with self.target(number) as target:
+            secrets = [state["accounts"][user] for user in target["accounts"]]
+            if not {"ALL", "127.0.0.1"} & set(target["access"]) or (
+                secrets and (not chap or chap.password not in secrets)
+            ):
+                raise Refused
+            target["sessions"]["7"] = {"initiator": "iqn.2026-01.com.example:host", "address": "127.0.0.1", **manners}
+        yield lambda: bool(self.read()["targets"][str(number)]["sessions"])
+        with self.target(number) as target:
+            target["sessions"] = {}
+
+    def stop_daemon(self) -> None:
+        self.write({**self.read(), "down": True})
+
+
+class Real:
+    """tgtd and sshd in name spaces of their own; initiators are libiscsi's (a kernel one needs a kernel module)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ssh_port, self.port = _free_port(), _free_port()
+        for key in ("key", "hostkey"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / key], check=True)
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+             HERE / "storage-server", directory, str(self.ssh_port), str(self.port)],
+        )  # fmt: skip
+        self.server: StorageServer = server(San(1, "alpha", "tgt", (), "127.0.0.1"), Remote(connect_timeout=5))
+        wait_for(lambda: _listens(self.ssh_port) and _listens(self.port))
+
+    def environment(self, patch: Any) -> None:
+        patch.setenv("ONE_LOCATION", str(OPENNEBULA))
+        patch.setenv(
+            "SSH",
+            f"ssh -F none -p {self.ssh_port} -i {self.directory}/key -l oneadmin -o IdentitiesOnly=yes"
+            " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        )
+
+    def tgtadm(self, *arguments: str) -> str:
+        inside = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.strip()
+        command = ["nsenter", "--mount", "--pid", "-t", inside, "tgtadm", "--lld", "iscsi", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def make(self, number: int, path: Path, serial: str = "", scsi_id: str = "") -> Volume:
+        tid = str(number)
+        self.tgtadm("--op", "new", "--mode", "target", "--tid", tid, "-T", volume(number).iqn)
+        lun = ("--mode", "logicalunit", "--tid", tid, "--lun", "1")
+        self.tgtadm("--op", "new", *lun, "-b", str(path))
+        if serial:
+            self.tgtadm("--op", "update", *lun, "--params", f"scsi_sn={serial},scsi_id={scsi_id or serial}")
+        return volume(number, serial)
+
+    def remove(self, number: int) -> None:
+        self.tgtadm("--op", "delete", "--mode", "target", "--tid", str(number), "--force")
+
+    def let_in(self, number: int, access: str) -> None:
+        how = "--initiator-name" if access.startswith("iqn.") else "--initiator-address"
+        self.tgtadm("--op", "bind", "--mode", "target", "--tid", str(number), how, access)
+
+    def accounts(self) -> set[str]:
+        return set(self.tgtadm("--op", "show", "--mode", "account").split()[2:])
+
+    @contextlib.contextmanager
+    def session(self, number: int, chap: Chap | None) -> Iterator[Callable[[], bool]]:
+        iqn = volume(number).iqn
+        login = f"{chap.user}%{chap.password}@" if chap else ""
+        url = f"iscsi://{login}127.0.0.1:{self.port}/{iqn}/1"
+        process = subprocess.Popen(
+            ["qemu-io", "-f", "raw", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        shown = lambda: "Connection: 0" in self.tgtadm("--op", "show", "--mode", "conn", "--tid", str(number))  # noqa: E731
+        try:
+            wait_for(lambda: process.poll() is not None or shown())
+            if process.poll() is not None:
+                raise Refused
+            yield shown
+        finally:
+            process.kill()
+            process.communicate()
+            with contextlib.suppress(subprocess.CalledProcessError):
+                wait_for(lambda: not shown())
+
+    def stop_daemon(self) -> None:
+        for pid in subprocess.run(
+            ["pgrep", "-f", f"tgtd.*:{self.port}$"], capture_output=True, text=True
+        ).stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
+        wait_for(lambda: not _listens(self.port))
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def missing_for_real() -> str:
+    """What this machine lacks for the real server; empty if nothing."""
+    tools = [tool for tool in ("tgtd", "sshd", "unshare", "qemu-io", "sudo") if not shutil.which(tool, path=_PATH)]
+    if tools:
+        return f"{', '.join(tools)} not installed"
+    allowed = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode == 0
+    return "" if os.getuid() == 0 and allowed else "needs root and name spaces"
+
+
+_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
