@@ -103,6 +103,7 @@ def go_on(core: Core, op: Op, volume: Volume) -> Volume:
         holder_id=None,
         disk_id=None,
         wiped_at=None,
+        **({"uid": 0, "gid": 0} if op.then == states.RELEASE else {}),
     )
     if done.status == states.DIRTY:
         wiping.start_or_leave(core, done, host, vm_mad)

@@ -111,7 +111,7 @@ def release(core: Core, ref: str) -> Volume:
     """Give a kept volume back: its data is wiped, then anybody may have it. A ``dirty`` one has its wipe started."""
     volume = core.store.volume(ref)
     if volume.status == states.AVAILABLE:
-        volume = core.store.change(volume, states.DIRTY, core.who, "released", wiped_at=None)
+        volume = core.store.change(volume, states.DIRTY, core.who, "released", wiped_at=None, uid=0, gid=0)
     elif volume.status != states.DIRTY:
         raise WrongState(
             f"volume {volume.id} is {volume.status}, only an available or a dirty volume can be released",
