@@ -6,16 +6,16 @@
 # Says DEVICE, SIZE, SERIAL, WWID, TARGET; if it fails, CLEAN (nothing of it is left) and PLUG_TRIED.
 # Where all is done already it changes nothing and gives the same answer.
 
+# Take back what this script has done. A session that was there before is left alone: somebody may live on it.
 undo() {
-    [ -z "$DOMAIN" ] || unplug
-    let_go
+    [ -z "$plug_tried" ] || unplug
+    [ "$session_is_new" = no ] || let_go
 }
 
-# give_up CODE TEXT: undo, and say whether that worked. A session that was there before is left alone: somebody else
-# might live on it.
+# give_up CODE TEXT: undo, and say whether nothing is left.
 give_up() {
     # In the subshell `fail` ends only the undo, and what it prints is why that did not work.
-    [ "$session_is_new" = no ] || [ -n "$(undo)" ] || say CLEAN yes
+    [ -n "$(undo)" ] || [ "$session_is_new" = no ] || say CLEAN yes
     fail "$1" "$2"
 }
 
@@ -50,13 +50,15 @@ plug() {
     taken=' '
     for target in $TARGETS; do
         case $taken in *" $target "*) continue ;; esac
+        plug_tried=yes
         say PLUG_TRIED yes
         hv_plug "$target"
         case $? in
             0) return ;;
             1) give_up guest-refused "$(hv_reason)" ;;
-            2) give_up no-domain "$(hv_reason)" ;;
+            2) say PLUG_TRIED no && give_up no-domain "$(hv_reason)" ;;
         esac
+        say PLUG_TRIED no # refused before it began: the guest has another disk there
         hv_disks
         while read -r name _; do
             taken="$taken$name "
@@ -69,7 +71,7 @@ EOF
 
 main() {
     say PLUG_TRIED no
-    target=
+    target='' plug_tried=''
     lock "$IQN" 60
     if find_session; then
         session_is_new=no
