@@ -1,0 +1,348 @@
+"""A world of fake hosts and targets in one folder, for tests and for the fake programs that live in it.
+
+    tgt.json              the storage server, as the fake tgtadm of tests/san keeps it; disks/ are its backing files
+    hosts/NAME/           root/ is mounted over a host's real /sys, /dev, /etc/iscsi and /var/tmp; state.json, bin/
+    faults.json           what goes wrong next; calls.log: every program that ran, and what it was given
+
+Everything is in files and changed under one lock, so that programs can be killed at any point, and many run at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parent
+RECORDINGS = TESTS / "data" / "node"
+
+COMMON_PROGRAMS = ("sudo", "iscsiadm", "blockdev", "tee", "ip")
+PROGRAMS = {"xen": ("xl", "xenstore-read"), "kvm": ("virsh",)}
+
+# A host's programs see only what is theirs; a killed ssh client leaves the script running, as a real one does.
+_SSH = """#!/bin/bash
+# ssh [OPTION VALUE]… HOST COMMAND…
+complaints=/dev/null
+while [[ $1 == -* ]]; do [[ $1 != -E ]] || complaints=$2; shift 2; done
+host={world}/hosts/$1
+if [[ ! -d $host || -e $host/down ]]; then
+    echo "ssh: connect to host $1 port 22: No route to host" >> "$complaints"
+    exit 255
+fi
+shift
+setsid --wait unshare --mount "$host/enter" "$@"
+code=$?
+if [[ -e $host/cut ]]; then echo "Connection to host closed by remote host." >> "$complaints"; exit 255; fi
+exit $code
+"""
+_ENTER = """#!/bin/bash
+set -e
+for part in sys dev etc/iscsi var/tmp; do mount --bind {host}/root/$part /$part; done
+export PATH={host}/bin:/usr/sbin:/usr/bin:/sbin:/bin
+exec "$@"
+"""
+_PROGRAM = """#!{python} -IS
+import sys
+sys.path.insert(0, {here!r})
+from programs import run
+run({world!r}, {host!r})
+"""
+
+
+class World:
+    """The world in ``folder``. ``env`` is what a process of the front end needs to live in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def create(cls, folder: Path) -> World:
+        world = cls(folder)
+        (world.folder / "hosts").mkdir(parents=True)
+        (world.folder / "disks").mkdir()
+        (world.folder / "tgt.json").write_text(json.dumps({"down": False, "targets": {}, "accounts": {}}))
+        world._write("faults.json", [])
+        _executable(world.folder / "ssh", _SSH.format(world=world.folder))
+        return world
+
+    @property
+    def env(self) -> dict[str, str]:
+        """``localhost`` is the storage server: see tests/san/fake."""
+        return {
+            "SSH": str(self.folder / "ssh"),
+            "ONE_LOCATION": str(TESTS.parent / "lab" / "opennebula"),
+            "FAKE_TGT": str(self.folder / "tgt.json"),
+            "PATH": f"{TESTS / 'san' / 'fake'}:{os.environ['PATH']}",
+        }
+
+    # -- the storage server ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def tgt(self):
+        """The storage server's state, to be changed: ``down``, ``targets`` by tid, ``accounts``."""
+        with (self.folder / "tgt.json").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            state = json.load(file)
+            yield state
+            file.seek(0)
+            file.truncate()
+            json.dump(state, file)
+
+    @contextlib.contextmanager
+    def target(self, iqn: str):
+        """One target, to be changed; None if there is none of this name."""
+        with self.tgt() as state:
+            yield next((target for target in state["targets"].values() if target["iqn"] == iqn), None)
+
+    def add_target(self, iqn: str, size: int, access: tuple[str, ...] = ("ALL",), **more: object) -> None:
+        """Offer a target with an identity of its own. ``more``: ``appears=SECONDS`` until an initiator has the disk."""
+        with self.tgt() as state:
+            tid = str(len(state["targets"]) + 1)
+            path = self.folder / "disks" / f"{tid}.img"
+            with path.open("wb") as file:
+                file.truncate(size)
+            identity = {"serial": f"{int(tid):016x}", "scsi_id": f"{int(tid):016x}"}
+            basics = {"iqn": iqn, "path": str(path), "megabytes": size // 10**6, **identity}
+            state["targets"][tid] = {**basics, "sessions": {}, "accounts": [], "access": list(access), **more}
+
+    def ask_for_secret(self, iqn: str, user: str, password: str) -> None:
+        """Let in only who knows this."""
+        with self.tgt() as state:
+            state["accounts"][user] = password
+        with self.target(iqn) as target:
+            target["accounts"] = [user]
+
+    # -- hosts -----------------------------------------------------------------------------------------------------
+
+    def add_host(self, name: str, kind: str = "xen", address: str = "10.9.0.11") -> Host:
+        host = Host(self, name)
+        for part in ("sys/class/iscsi_session", "sys/class/iscsi_connection", "sys/block", "etc/iscsi", "var/tmp"):
+            (host.root / part).mkdir(parents=True)
+        _make_dev(host.root / "dev")
+        (host.root / "etc/iscsi/initiatorname.iscsi").write_text(f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n")
+        (host.folder / "bin").mkdir()
+        for program in COMMON_PROGRAMS + PROGRAMS[kind]:
+            text = _PROGRAM.format(python=sys.executable, here=str(HERE), world=str(self.folder), host=name)
+            _executable(host.folder / "bin" / program, text)
+        _executable(host.folder / "enter", _ENTER.format(host=host.folder))
+        host.save({"kind": kind, "address": address, "next_sid": 1, "sessions": {}, "domains": {}, "lost": []})
+        return host
+
+    def host(self, name: str) -> Host:
+        return Host(self, name)
+
+    def hosts(self) -> list[Host]:
+        return [Host(self, path.name) for path in sorted((self.folder / "hosts").iterdir())]
+
+    # -- faults and calls ------------------------------------------------------------------------------------------
+
+    def fault(
+        self,
+        program: str,
+        arguments: str = "",
+        *,
+        host: str = "",
+        times: int = 1,
+        code: int | None = None,
+        stderr: str = "",
+        delay: float = 0,
+        after: bool = False,
+    ) -> None:
+        """The next ``times`` calls of ``program`` whose arguments match: wait ``delay`` seconds; with a ``code``, fail
+        with it instead of doing anything (``after``: having done everything)."""
+        which = {"program": program, "arguments": arguments, "host": host, "times": times}
+        fault = {**which, "code": code, "stderr": stderr, "delay": delay, "after": after}
+        with self.locked():
+            self._write("faults.json", [*self._read("faults.json"), fault])
+
+    def next_fault(self, host: str, program: str, arguments: str) -> dict | None:
+        with self.locked():
+            faults = self._read("faults.json")
+            for fault in faults:
+                fits = fault["program"] == program and fault["host"] in ("", host)
+                if fits and fault["times"] and re.search(fault["arguments"], arguments):
+                    fault["times"] -= 1
+                    self._write("faults.json", faults)
+                    return fault
+        return None
+
+    def log_call(self, host: str, program: str, arguments: list[str]) -> None:
+        with (self.folder / "calls.log").open("a") as log:
+            log.write(json.dumps([round(time.time(), 3), host, program, *arguments]) + "\n")
+
+    def calls(self, program: str = "") -> list[list[str]]:
+        """``[host, program, argument…]`` of every call so far, or of those of one program."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = (self.folder / "calls.log").read_text().splitlines()
+            return [call for _, *call in map(json.loads, lines) if program in ("", call[1])]
+        return []
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self):
+        with (self.folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _read(self, name: str):
+        return json.loads((self.folder / name).read_text())
+
+    def _write(self, name: str, value: object) -> None:
+        _replace(self.folder / name, json.dumps(value, indent=1))
+
+
+class Host:
+    """A fake host. Its state: ``sessions`` (number → iqn, address, port, device, size…), ``domains`` (name → paused,
+    disks: target → source, state, mode), ``lost`` (disks that guests lost by a logout, which must never be)."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.folder = world.folder / "hosts" / name
+        self.root = self.folder / "root"
+
+    def state(self) -> dict:
+        return json.loads((self.folder / "state.json").read_text())
+
+    def save(self, state: dict) -> None:
+        _replace(self.folder / "state.json", json.dumps(state, indent=1))
+
+    @contextlib.contextmanager
+    def changing(self):
+        """The state, to be changed; written back, and shown in /sys and /dev, when the block ends."""
+        with self.world.locked():
+            state = self.state()
+            yield state
+            self.save(state)
+            self._show(state)
+
+    # -- what tests do and ask ---------------------------------------------------------------------------------------
+
+    def start_guest(self, name: str) -> None:
+        with self.changing() as state:
+            state["domains"][name] = {"paused": False, "disks": {}}
+
+    def stop_guest(self, name: str) -> None:
+        with self.changing() as state:
+            del state["domains"][name]
+
+    def pause_guest(self, name: str, paused: bool = True) -> None:
+        with self.changing() as state:
+            state["domains"][name]["paused"] = paused
+
+    def go_down(self) -> None:
+        """Nobody can log in by ssh any more."""
+        (self.folder / "down").touch()
+
+    def cut_connections(self, cut: bool = True) -> None:
+        """ssh connections break before the answer comes; the scripts run to their end."""
+        (self.folder / "cut").touch() if cut else (self.folder / "cut").unlink()
+
+    def reboot(self) -> None:
+        """Sessions, guests and locks are gone; node records stay."""
+        (self.folder / "down").unlink(missing_ok=True)
+        with self.changing() as state:
+            state["sessions"] = {}
+            state["domains"] = {}
+
+    def sessions(self) -> list[str]:
+        return [session["iqn"] for session in self.state()["sessions"].values()]
+
+    def records(self) -> list[Path]:
+        return [path for path in (self.root / "etc/iscsi").glob("nodes/*/*") if path.is_file()]
+
+    def devices(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "sys/block").iterdir())
+
+    def disks(self, guest: str) -> dict[str, dict]:
+        return self.state()["domains"][guest]["disks"]
+
+    def remains(self) -> dict[str, list]:
+        """Whatever a finished detach must not leave; empty if all is well."""
+        state = self.state()
+        found = {
+            "sessions": self.sessions(),
+            "records": [str(path) for path in self.records()],
+            "devices": self.devices(),
+            "disks": [f"{name}:{target}" for name, domain in state["domains"].items() for target in domain["disks"]],
+            "lost": state["lost"],
+        }
+        return {what: left for what, left in found.items() if left}
+
+    # -- what the programs see -----------------------------------------------------------------------------------
+
+    def _show(self, state: dict) -> None:
+        """Make /sys and /dev say what the state says, in the order the kernel and udev would."""
+        sys_class, block, dev = self.root / "sys/class", self.root / "sys/block", self.root / "dev"
+        wanted = {f"session{sid}": session for sid, session in state["sessions"].items()}
+        for path in (sys_class / "iscsi_session").iterdir():
+            if path.name not in wanted:
+                shutil.rmtree(path)
+                shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
+        disks = {}
+        for name, session in wanted.items():
+            sid = name[7:]
+            _files(sys_class / f"iscsi_session/{name}", targetname=session["iqn"], state=session["state"])
+            connection = sys_class / f"iscsi_connection/connection{sid}:0"
+            _files(connection, persistent_address=session["address"], persistent_port=session["port"])
+            device = sys_class / f"iscsi_session/{name}/device/target{sid}:0:0/{sid}:0:0:{session['lun']}/block"
+            shutil.rmtree(device.parents[1], ignore_errors=True)
+            if session["device"]:
+                (device / session["device"]).mkdir(parents=True)
+                disks[session["device"]] = session
+        for path in block.iterdir():
+            if path.name not in disks:
+                shutil.rmtree(path)
+                (dev / path.name).unlink()
+        links = {}
+        for name, session in disks.items():
+            _files(block / name, size=session["size"] // 512)
+            _files(block / name / "device", wwid=session["wwid"], delete="")
+            (block / name / "holders").mkdir(exist_ok=True)
+            page = session["serial"].encode()
+            (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
+            (dev / name).touch()
+            link = f"ip-{session['address']}:{session['port']}-iscsi-{session['iqn']}-lun-{session['lun']}"
+            links[link] = f"../../{name}"
+        for path in (dev / "disk/by-path").iterdir():
+            if path.name not in links:
+                path.unlink()
+        for link, place in links.items():
+            path = dev / "disk/by-path" / link
+            if not path.is_symlink():
+                path.symlink_to(place)
+
+
+def _executable(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def _files(folder: Path, **contents: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_text(f"{content}\n")
+
+
+def _make_dev(dev: Path) -> None:
+    (dev / "disk/by-path").mkdir(parents=True)
+    (dev / "shm").mkdir()
+    for name, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
+        os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+        (dev / name).chmod(0o666)
+    (dev / "fd").symlink_to("/proc/self/fd")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sites import LAB, FakeSite, LabSite, Site
+
+
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, shell: str) -> FakeSite:
+    site = FakeSite(tmp_path, kind, shell)
+    for name, value in site.world.env.items():
+        monkeypatch.setenv(name, value)
+    return site
+
+
+@pytest.fixture
+def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
+    return fake(tmp_path, monkeypatch, "xen", "bash")
+
+
+@pytest.fixture
+def kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
+    return fake(tmp_path, monkeypatch, "kvm", "dash")
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabSite]:
+    subprocess.run([LAB / "up", LabSite.name], check=True, capture_output=True)
+    for name, value in LabSite.environment().items():
+        monkeypatch.setenv(name, value)
+    site = LabSite()
+    yield site
+    site.clean_up()
+
+
+@pytest.fixture(params=["xen", "kvm", pytest.param("lab", marks=pytest.mark.lab)])
+def site(request: pytest.FixtureRequest) -> Site:
+    found: Site = request.getfixturevalue(request.param)
+    return found

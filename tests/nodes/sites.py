@@ -1,0 +1,194 @@
+"""Hosts for the same stories: fake ones (Xen, KVM; scripts run by bash or by dash) and the lab's real Xen host."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from fakes.world import World
+
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Chap, Identity, Volume
+from one_iscsi.nodes import Attached, Node
+from one_iscsi.remote import Remote
+
+LAB = Path(__file__).resolve().parents[2] / "lab"
+MIB = 1 << 20
+OTHER_GUEST = "one-8"
+
+
+class Site:
+    """A host with the running guests one-7 and one-8, and its storage server."""
+
+    node: Node
+    guest = "one-7"
+    portal: Portal
+
+    def volume(self, name: str, size: int = 8 * MIB) -> Volume:
+        """A volume of this name, open to the host."""
+        self.make_target(name, size)
+        return Volume(
+            id=len(name) + 10, name=name, iqn=self.iqn(name), lun=1, portals=(self.portal,), size_bytes=size, serial="",
+            wwid="", san_id=1, status="attaching", version=1,
+        )  # fmt: skip
+
+    def attach(
+        self, volume: Volume, targets: Sequence[str] = (), *, chap: Chap | None = None, guest: str = "", **more: object
+    ) -> Attached:
+        identity = more.pop("identity", None) or Identity(volume.size_bytes, volume.serial, bool(volume.serial))
+        targets = targets or self.node.hypervisor.target_names
+        return self.node.attach(volume, identity, chap, guest or self.guest, targets, **more)
+
+    def detach(self, volume: Volume, guest: str = "", **more: object) -> None:
+        self.node.detach(volume, guest or self.guest, "", **more)
+
+    def nothing_left(self, volume: Volume, guest: str = "") -> bool:
+        seen = self.node.observe(volume, guest or self.guest)
+        return not (seen.target or seen.session or seen.record or seen.device)
+
+
+class FakeSite(Site):
+    def __init__(self, folder: Path, kind: str, shell: str) -> None:
+        self.world = World.create(folder / "world")
+        self.host = self.world.add_host("node1", kind)
+        (self.host.folder / "bin" / "bash").symlink_to(f"/bin/{shell}")
+        for guest in (self.guest, OTHER_GUEST):
+            self.host.start_guest(guest)
+        self.node = Node(Remote(), "node1", kind)
+        self.portal = Portal("10.9.0.1")
+
+    def iqn(self, name: str) -> str:
+        return f"iqn.2026-01.com.example:{name}"
+
+    def make_target(self, name: str, size: int) -> None:
+        self.world.add_target(self.iqn(name), size)
+
+    def ask_for_secret(self, name: str, chap: Chap) -> None:
+        self.world.ask_for_secret(self.iqn(name), chap.user, chap.password)
+
+    def close(self, name: str) -> None:
+        with self.world.target(self.iqn(name)) as target:
+            target["access"] = []
+
+    def lose_lun(self, volume: Volume) -> None:
+        with self.host.changing() as state:
+            for session in state["sessions"].values():
+                if session["iqn"] == volume.iqn:
+                    session["size"] = 0
+
+    def log_in_by_hand(self, volume: Volume) -> None:
+        command = 'for o in "-o new" --login; do iscsiadm -m node -T "$0" -p "$1" $o || exit; done'
+        subprocess.run(
+            ["unshare", "--mount", self.host.folder / "enter", "sh", "-c", command, volume.iqn, str(volume.portal)],
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def plug_by_hand(self, volume: Volume, target: str, guest: str = "") -> None:
+        with self.host.changing() as state:
+            state["domains"][guest or self.guest]["disks"][target] = {
+                "source": volume.device_path, "state": 4, "mode": "w",
+            }  # fmt: skip
+
+    def pause(self, paused: bool) -> None:
+        self.host.pause_guest(self.guest, paused)
+
+    def stop_guest(self) -> None:
+        self.host.stop_guest(self.guest)
+
+    def portal_dies(self) -> None:
+        with self.world.tgt() as server:
+            server["down"] = True
+
+    def is_read_only(self, target: str) -> bool:
+        return self.host.disks(self.guest)[target]["mode"] == "r"
+
+
+class LabSite(Site):
+    """The lab's node. Every test makes its own targets and guests, and leaves none."""
+
+    portal = Portal("127.0.0.1")
+    name = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
+
+    def __init__(self) -> None:
+        self.node = Node(Remote(), self.name, "xen")
+        self.made: list[str] = []
+        for guest in (self.guest, OTHER_GUEST):
+            running = self.run(f"xl domid {guest} 2>/dev/null || :")
+            if not running:
+                self.lab("guest", "start", guest)
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        words = subprocess.run([LAB / "env", LabSite.name], check=True, capture_output=True, text=True).stdout
+        lines = [shlex.split(line)[1] for line in words.splitlines()]
+        return dict(line.split("=", 1) for line in lines)
+
+    def lab(self, tool: str, *arguments: str) -> str:
+        return subprocess.run(
+            [LAB / tool, *arguments], check=True, capture_output=True, text=True, env={**os.environ, "ONE_ISCSI_LAB_NODE": self.name}
+        ).stdout
+
+    def run(self, script: str) -> str:
+        """Run something on the node, as root."""
+        return self.lab("ssh", "-r", self.name, script)
+
+    def clean_up(self) -> None:
+        self.lab("target", "thaw")
+        self.run("for d in one-7 one-8; do xl unpause $d; done 2>/dev/null; :")
+        for guest in (self.guest, OTHER_GUEST):
+            self.run(f"xl block-list {guest} | awk '/^[0-9]/ {{ print $1 }}' | xargs -rn1 xl block-detach {guest}")
+        self.run("iscsiadm -m node -u; iscsiadm -m node -o delete; :")
+        for name in self.made:
+            self.lab("target", "delete", name)
+
+    def iqn(self, name: str) -> str:
+        return f"iqn.2024-01.org.lab:{name}"
+
+    def make_target(self, name: str, size: int) -> None:
+        self.made.append(name)
+        self.lab("target", "create", "--open", "ALL", name, f"{size // MIB}M")
+
+    def tid(self, name: str) -> str:
+        return self.run(f"tgtadm --lld iscsi --op show --mode target | sed -n 's/^Target \\(.*\\): {self.iqn(name)}$/\\1/p'").strip()
+
+    def ask_for_secret(self, name: str, chap: Chap) -> None:
+        self.run(
+            f"tgtadm --lld iscsi --op new --mode account --user {chap.user} --password {chap.password};"
+            f"tgtadm --lld iscsi --op bind --mode account --tid {self.tid(name)} --user {chap.user}"
+        )
+
+    def close(self, name: str) -> None:
+        self.run(f"tgtadm --lld iscsi --op unbind --mode target --tid {self.tid(name)} -I ALL")
+
+    def lose_lun(self, volume: Volume) -> None:
+        tid = self.tid(volume.name)
+        self.run(
+            f"tgtadm --lld iscsi --op delete --mode logicalunit --tid {tid} --lun 1 --force;"
+            f"iscsiadm -m node -T {volume.iqn} --rescan"
+        )
+
+    def log_in_by_hand(self, volume: Volume) -> None:
+        self.run(
+            f"for o in '-o new' --login; do iscsiadm -m node -T {volume.iqn} -p {volume.portal} $o; done;"
+            f"until [ -e {volume.device_path} ]; do sleep 0.1; done"
+        )
+
+    def plug_by_hand(self, volume: Volume, target: str, guest: str = "") -> None:
+        self.run(f"xl block-attach {guest or self.guest} 'format=raw,vdev={target},access=rw,target={volume.device_path}'")
+
+    def pause(self, paused: bool) -> None:
+        self.lab("guest", "pause" if paused else "unpause", self.guest)
+
+    def stop_guest(self) -> None:
+        self.lab("guest", "stop", self.guest)
+
+    def portal_dies(self) -> None:
+        self.lab("target", "freeze")
+
+    def is_read_only(self, target: str) -> bool:
+        self.lab("guest", "wait", self.guest, f"dom: {target} size=")
+        lines = self.lab("guest", "console", self.guest).splitlines()
+        return "ro=1" in [line for line in lines if f"dom: {target} size=" in line][-1]
