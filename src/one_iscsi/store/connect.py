@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 import peewee
 
@@ -57,7 +57,9 @@ def _sqlite(path: Path, timeout: float, create: bool) -> Connection:
     # Write-ahead log: readers never wait. Full synchronous: a committed phase survives a power failure, and only then
     # may its side effect start.
     pragmas = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1}
-    database = peewee.SqliteDatabase(str(path), pragmas=pragmas, timeout=timeout, autoconnect=False)
+    # mode=rw: SQLite never makes the file, which it would do with the umask's mode.
+    file = f"file:{quote(str(path))}?mode=rw"
+    database = peewee.SqliteDatabase(file, uri=True, pragmas=pragmas, timeout=timeout, autoconnect=False)
     return Connection(database, f"database {path}", begin=("IMMEDIATE",), timeout=timeout)
 
 
@@ -95,7 +97,8 @@ def _mysql(parts: SplitResult, timeout: float, socket: str | None) -> Connection
     )
     session = (
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-        f"SET SESSION innodb_lock_wait_timeout = {seconds}",
+        # A fifth, because the transaction is run again after it, five times.
+        f"SET SESSION innodb_lock_wait_timeout = {max(1, seconds // 5)}",
     )
     where = socket or f"{parts.hostname}:{parts.port or 3306}"
     return Connection(database, f"database {name} on {where}", session=session, timeout=timeout)

@@ -10,6 +10,7 @@ caller asks again and sees it.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +38,7 @@ class Engine:
 
     def __init__(self, connection: Connection) -> None:
         self._database, self.place, self._begin, self._session, self._timeout = connection
+        self._thread = threading.local()
 
     @property
     def is_mysql(self) -> bool:
@@ -66,18 +68,11 @@ class Engine:
 
     def write(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` in one transaction, or as a part of the present one. It may be run more than once."""
-        if self._database.in_transaction():
-            return work()
-
-        def whole() -> Result:
-            with self._database.atomic(*self._begin):
-                return work()
-
-        return self.attempt(whole)
+        return work() if self._inside else self.attempt(lambda: self._transaction(work))
 
     def attempt(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` on a live connection, again after a passing error. Raises StoreError."""
-        if self._database.in_transaction():
+        if self._inside:
             return work()  # a part of a write, which is run again as a whole
         for pause in (*_PAUSES, None):
             try:
@@ -97,6 +92,26 @@ class Engine:
                 raise BadInput(what, "correct the arguments") from None
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
         raise AssertionError("the last try returns or raises")
+
+    def _transaction(self, work: Callable[[], Result]) -> Result:
+        self._database.begin(*self._begin)
+        self._thread.inside = True
+        try:
+            result = work()
+            self._database.commit()
+            return result
+        except BaseException:
+            try:
+                self._database.rollback()
+            except peewee.PeeweeException:
+                self.disconnect()  # broken, or the engine has rolled back by itself; what counts is the first error
+            raise
+        finally:
+            self._thread.inside = False
+
+    @property
+    def _inside(self) -> bool:
+        return getattr(self._thread, "inside", False)
 
     def disconnect(self) -> None:
         """Close the calling thread's connection; the next statement opens another."""

@@ -103,7 +103,7 @@ class Volumes(Places):
         return int(self._engine.rows(query)[0]["count"])
 
     def candidates(self, size_bytes: int, cluster_id: int | None) -> list[Volume]:
-        """At most 50 free volumes of at least ``size_bytes``, smallest first, a host of the cluster (None: any) reaches."""
+        """Up to 50 free volumes of ``size_bytes`` or more hosts of the cluster (None: any) reach; smallest first."""
         per_san = [
             self._engine.rows(
                 free_of(san_id)
