@@ -94,10 +94,13 @@ class Call:
         return _pool("VM_POOL", [document(self.state, vm_id) for vm_id in vms])
 
     def host_info(self, oid: int, decrypt: bool = False) -> str:
-        return _text(self.documents.host(self.state, self._known("hosts", "host", oid)))
+        host_id = self._known("hosts", "host", oid)
+        self._allowed(self.is_admin(), f"USE HOST [{oid}]")
+        return _text(self.documents.host(self.state, host_id))
 
     def hostpool_info(self) -> str:
-        return _pool("HOST_POOL", [self.documents.host(self.state, host_id) for host_id in self.state["hosts"]])
+        hosts = self.state["hosts"] if self.is_admin() else []
+        return _pool("HOST_POOL", [self.documents.host(self.state, host_id) for host_id in hosts])
 
     def user_info(self, oid: int, decrypt: bool = False) -> str:
         uid = self.uid if oid == -1 else self._known("users", "user", oid)

@@ -110,6 +110,7 @@ def test_hosts_by_id_and_by_name(oned):
     assert frontend.host(4).state == 3
     with pytest.raises(NotFound, match="there is no host 'node3'"):
         frontend.host("node3")
+    assert oned.frontend("ann:hers").hosts() == []  # hosts are not her business
 
 
 def test_who_am_i(oned):
