@@ -1,0 +1,50 @@
+"""``killed.py MOMENT WORD…`` is ``onevolume WORD…`` that dies by kill -9 at a moment.
+
+after:PHASE    when PHASE has just been committed (``after:reserved``: with the reservation), its side effect not begun
+before:PHASE   when the side effect before PHASE is done and PHASE not yet committed (``before:finish``: the last one)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from one_iscsi.cli import main
+from one_iscsi.store import Store
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(moment: str) -> None:
+    when, _, phase = moment.partition(":")
+    advance, begin = Store.advance, Store.begin
+
+    def dying_advance(self: Store, op: Any, to_phase: str, **updates: Any) -> Any:
+        if moment == f"before:{to_phase}":
+            die()
+        moved = advance(self, op, to_phase, **updates)
+        if moment == f"after:{to_phase}":
+            die()
+        return moved
+
+    def dying_begin(self: Store, *arguments: Any, **options: Any) -> Any:
+        begun = begin(self, *arguments, **options)
+        if moment == "after:reserved":
+            die()
+        return begun
+
+    def dying_end(self: Store, *arguments: Any, **options: Any) -> Any:
+        die()
+
+    Store.advance = dying_advance  # type: ignore[method-assign]
+    Store.begin = dying_begin  # type: ignore[method-assign]
+    if (when, phase) == ("before", "finish"):
+        Store.finish = Store.forget = dying_end  # type: ignore[method-assign]
+
+
+arm(sys.argv[1])
+sys.exit(main(sys.argv[2:]))
