@@ -35,6 +35,9 @@ KIND = "attach"
 # The phases, each committed before the side effect it names.
 RESERVED, OPENING, PLUGGING, CONFIRMING = "reserved", "opening", "plugging", "confirming"
 
+#: After these the storage server has done nothing at all.
+_NOTHING_OPENED = frozenset({"unreachable", "daemon-down", "no-target", "sudo", "missing-tool", "lock", "busy"})
+
 _NOT_ATTACHABLE = {
     states.DIRTY: "it waits for its wipe",
     states.WIPING: "it is being wiped",
@@ -204,8 +207,11 @@ def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tu
             volume, core.identity(volume), chap, domain, [attachment.target], attachment.read_only
         )
         op = core.store.advance(op, CONFIRMING, device=attached.device)
-    except StorageError:
-        _undo(core, op, volume, guest_saw_it=False)
+    except StorageError as error:
+        if error.code in _NOTHING_OPENED:
+            _give_back(core, op, guest_saw_it=False)
+        else:
+            _undo(core, op, volume, guest_saw_it=False)
         raise
     except NodeError as error:
         if not error.clean:

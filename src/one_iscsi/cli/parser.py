@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from one_iscsi import __version__
 from one_iscsi.cli import commands, operations
+from one_iscsi.errors import BadInput
 from one_iscsi.states import KEEP, RELEASE
 
 
@@ -201,9 +202,15 @@ _EXIT_CODES = """exit codes:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for every other error."""
+        self.exit(BadInput.exit_code, f"{self.prog}: {message}: see {self.prog} --help\n")
+
+
 def build() -> argparse.ArgumentParser:
     """The parser of ``onevolume``; every command sets ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="onevolume",
         description="Block volumes for OpenNebula VMs from an iSCSI SAN.",
         epilog=_EXIT_CODES,

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from one_iscsi.errors import BadInput
+from one_iscsi.errors import BadInput, NodeError
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, Identity, Volume
+from one_iscsi.nodes.check import Finding, findings
 from one_iscsi.nodes.hypervisors import hypervisor
 from one_iscsi.nodes.troubles import no_answer, refusal
 from one_iscsi.remote import Answer, Remote, RemoteFailure
@@ -20,7 +21,7 @@ _SCRIPTS = Path(__file__).with_name("scripts")
 _DOMAIN = re.compile(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*")
 
 # Seconds a script may take: a little more than all its own bounds one after the other.
-_VISIT, _OBSERVE, _DETACH, _ATTACH = 30, 180, 300, 400
+_VISIT, _CHECK, _OBSERVE, _DETACH, _ATTACH = 30, 60, 180, 300, 400
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,13 @@ class Node:
         """Learn of a host never seen before how it reaches ``portal``."""
         answer = self._run("visit", f"portal {portal}", {"ADDRESS": portal.address}, _VISIT)
         return Visit(answer.get("INITIATOR"), answer.get("SOURCE"), answer.get("MULTIPATH") == "yes")
+
+    def check(self) -> list[Finding]:
+        """What the host has and lacks. Without an answer that is all there is to find."""
+        try:
+            return findings(self._run("check", "check", {}, _CHECK))
+        except NodeError as error:
+            return [Finding(False, error.what, error.fix)]
 
     def attach(
         self,

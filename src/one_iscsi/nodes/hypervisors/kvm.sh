@@ -51,3 +51,8 @@ hv_unplug() {
 hv_reason() {
     printf '%s\n' "$out" | sed -n '$s/^error: //; $p'
 }
+
+hv_check() {
+    has_tools virsh
+    good_if hypervisor answers kvm list
+}

@@ -96,3 +96,12 @@ hv_unplug() {
 hv_reason() {
     printf '%s\n' "$out" | sed -e 1h -e '/script: /h' -e '$!d' -e x -e 's/^libxl: error: [^ ]* //'
 }
+
+hv_check() {
+    has_tools "$xen" xenstore-read
+    may_run "$xen" block-list one-0
+    may_run "$xen" block-attach one-0 x
+    may_run "$xen" block-detach one-0 xvdp
+    may_run xenstore-read /local/domain/0/backend/vbd/1/51952/params
+    good_if hypervisor answers root 20 "$xen" block-list Domain-0
+}
