@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from worlds import Fake, Real, Refused, volume
+from worlds import Fake, Real, Refused, volume, wait_for
 
 from one_iscsi.errors import BadInput, StorageError
 from one_iscsi.model import Chap
@@ -14,6 +16,7 @@ from one_iscsi.san import Exposure, Session
 
 HERE = "127.0.0.1"
 ELSEWHERE = "10.9.9.9"
+RECORDED = Path(__file__).parents[1] / "data" / "tgt" / "show.txt"
 
 
 @pytest.fixture
@@ -50,6 +53,17 @@ def test_the_real_size_and_the_identity_of_every_disk_are_told(world: Fake | Rea
     assert (second.serial, second.scsi_id, second.default_identity) == ("SN0001", "0123456789abcdef", False)
     assert first.addresses == first.sessions == ()
     assert world.server.target(volume(2)) == second
+
+
+def test_both_worlds_tell_it_as_it_was_recorded(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    world.make(2, disk, serial="SN0001", scsi_id="0123456789abcdef")
+    world.let_in(2, "ALL")
+    world.let_in(2, "iqn.2026-01.com.example:friend")
+    with world.session(1, world.server.open(vol, HERE)):
+        shown = world.tgtadm("--op", "show", "--mode", "target").replace(str(disk), "/srv/disk.img")
+    shown = re.sub(r"I_T nexus: \d+", "I_T nexus: 7", re.sub(r"Initiator: \S+", "Initiator: iqn.host", shown))
+    assert shown == RECORDED.read_text()
 
 
 def test_a_server_without_targets(world: Fake | Real) -> None:
@@ -204,3 +218,18 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
     (fake.tools / "flock").write_text("#!/bin/sh\nexit 1\n")
     (fake.tools / "flock").chmod(0o755)
     assert code_of(fake.server.open, vol, HERE) == "busy"
+
+
+def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
+    (fake.tools / "bash").symlink_to(shutil.which("dash") or pytest.skip("no dash"))
+    vol = fake.make(1, disk)
+    fake.let_in(1, "ALL")
+    with fake.session(1, None):
+        fake.server.open(vol, HERE)
+        fake.server.close(vol)
+    assert fake.server.target(vol).size_bytes == 10_500_000 // 512 * 512
+    job = f"test-{os.getpid()}-dash"
+    fake.server.start_wipe(vol, job)
+    wait_for(lambda: fake.server.wipe_status(vol, job).state == "done")
+    for left in Path("/var/tmp/one_iscsi/wipe").glob(f"{job}*"):
+        left.unlink()

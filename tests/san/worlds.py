@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ class Fake:
         self.write({"down": False, "targets": {}, "accounts": {}})
         self.tools = directory / "tools"
         self.tools.mkdir()
+        (self.tools / "tgtadm").write_text(f'#!/bin/sh\nexec {sys.executable} -IS {HERE}/fake/tgtadm.py "$@"\n')
+        (self.tools / "tgtadm").chmod(0o755)
         patch.setenv("FAKE_TGT", str(self.state))
         patch.setenv("PATH", f"{self.tools}:{HERE / 'fake'}:{os.environ['PATH']}")
         self.server: StorageServer = server(San(1, "alpha", "tgt", (), "localhost"), Remote())
@@ -67,6 +70,10 @@ class Fake:
         state = self.read()
         yield state["targets"].setdefault(str(number), {})
         self.write(state)
+
+    def tgtadm(self, *arguments: str) -> str:
+        command = [self.tools / "tgtadm", "--lld", "iscsi", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def make(self, number: int, path: Path, serial: str = "", scsi_id: str = "") -> Volume:
         with self.target(number) as target:
@@ -130,9 +137,23 @@ class Real:
             " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         )
 
+    @property
+    def first(self) -> int:
+        """The first process inside, as seen from here."""
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text())
+
+    def processes(self, command: str) -> list[int]:
+        """Those inside, and only those, whose command line begins so."""
+        space, found = os.readlink(f"/proc/{self.first}/ns/pid"), []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if os.readlink(entry / "ns" / "pid") == space and line.startswith(command):
+                    found.append(int(entry.name))
+        return found
+
     def tgtadm(self, *arguments: str) -> str:
-        inside = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.strip()
-        command = ["nsenter", "--mount", "--pid", "-t", inside, "tgtadm", "--lld", "iscsi", *arguments]
+        command = ["nsenter", "--mount", "--pid", "-t", str(self.first), "tgtadm", "--lld", "iscsi", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def make(self, number: int, path: Path, serial: str = "", scsi_id: str = "") -> Volume:
@@ -175,10 +196,8 @@ class Real:
                 wait_for(lambda: not shown())
 
     def stop_daemon(self) -> None:
-        for pid in subprocess.run(
-            ["pgrep", "-f", f"tgtd.*:{self.port}$"], capture_output=True, text=True
-        ).stdout.split():
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in self.processes("/usr/sbin/tgtd"):
+            os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not _listens(self.port))
 
     def stop(self) -> None:

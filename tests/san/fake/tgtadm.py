@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
 """A tgtadm with its daemon in a file ($FAKE_TGT); texts and exit codes as recorded in tests/data/tgt.
 
-A session marked "returns" logs in again by itself, as initiators do, if access is still open; "stays" cannot be dropped.
+A session marked "returns" logs in again by itself, as initiators do, if access is still open; one marked "stays" cannot
+be dropped.
 """
 
 import argparse
@@ -113,7 +113,9 @@ def main():
         fcntl.flock(file, fcntl.LOCK_EX)
         state = json.load(file)
         if state["down"]:
-            print("tgtadm: failed to send request hdr to tgt daemon, Transport endpoint is not connected", file=sys.stderr)
+            print(
+                "tgtadm: failed to send request hdr to tgt daemon, Transport endpoint is not connected", file=sys.stderr
+            )
             return 107
         if args.op == "show":
             show(state["targets"])
