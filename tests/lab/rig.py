@@ -1,0 +1,304 @@
+"""The lab's node, oned's stand-in and ``onevolume`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from one_iscsi.store import Store
+
+HERE = Path(__file__).resolve().parent
+LAB = HERE.parents[1] / "lab"
+KILLED = HERE.parent / "core" / "killed.py"
+NODE = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
+PORTAL = "127.0.0.1:3260"
+GUESTS = ("one-7", "one-8")
+MIB = 1 << 20
+
+STATE = {
+    "users": {
+        "0": {"name": "oneadmin", "password": "secret", "gid": 0},
+        "2": {"name": "ann", "password": "hers", "gid": 1},
+    },
+    "hosts": {"0": {"name": NODE, "vm_mad": "xen", "cluster_id": 0}},
+    "vms": {
+        "7": {"name": "web", "uid": 0, "host": NODE, "targets": ["xvda"]},
+        "8": {"name": "db", "uid": 0, "host": NODE, "targets": ["xvda"]},
+        "9": {"name": "anns", "uid": 2, "gid": 1, "host": NODE, "deploy_id": "one-8"},
+        "99": {"name": "ghost", "uid": 0, "host": NODE},
+    },
+}
+
+# What an operation may leave on the node: a line for each thing.
+_LEFTOVERS = r"""
+for f in /sys/class/iscsi_session/session*/targetname; do [ ! -e "$f" ] || echo "session of $(cat "$f")"; done
+[ ! -d /etc/iscsi/nodes ] || find /etc/iscsi/nodes -type f -printf 'record %P\n'
+find /dev/disk/by-path -name '*-iscsi-*' -printf 'link %f\n'
+for guest in one-7 one-8; do xl block-list $guest 2>&1 | sed -n "s/^\([0-9]*\) .*/disk \1 of $guest/p"; done
+[ ! -d /var/tmp/one_iscsi ] || find /var/tmp/one_iscsi -name '*.lock' -exec sh -c \
+    'for f; do flock -n "$f" true || echo "a script that holds ${f##*/}"; done' - {} +
+timeout 10 tgtadm --lld iscsi --op show --mode account | sed -n 's/^    /account /p'
+timeout 10 tgtadm --lld iscsi --op show --mode target | awk '
+    /^Target / { iqn = $3 }
+    /^    [A-Z]/ { section = $1 }
+    section == "I_T" && $1 == "Initiator:" { print "connection of " $2 " to " iqn }
+    section == "Account" && /^        / { print "account " $1 " of " iqn }
+    section == "ACL" && /^        / { print "access for " $1 " to " iqn }'
+"""
+
+# Whatever an earlier test, perhaps a failed one, left: away with it.
+_SWEEP = (
+    r"""
+kill -CONT $(pidof tgtd)
+for guest in one-7 one-8; do
+    xl unpause $guest
+    for disk in $(xl block-list $guest | sed -n 's/^\([0-9]*\) .*/\1/p'); do xl block-detach $guest $disk; done
+    : > /var/log/xen/guest-$guest.log
+done
+if [ -n "$(ls /sys/class/iscsi_session)" ]; then timeout 60 iscsiadm -m node -u; fi
+[ -z "$(ls /etc/iscsi/nodes)" ] || iscsiadm -m node -o delete
+for f in /srv/*.target; do [ ! -e "$f" ] || /lab/seed/target delete "$(basename "$f" .target)"; done
+for account in $(tgtadm --lld iscsi --op show --mode account | sed -n 's/^    //p'); do
+    tgtadm --lld iscsi --op delete --mode account --user "$account"
+done
+"""
+    + "true"
+)
+
+# What the guest's console said since it was last asked, once it says what is waited for.
+_LISTEN = r"""
+log=/var/log/xen/guest-{guest}.log
+until grep -qF -- {text} $log || [ $SECONDS -ge 30 ]; do sleep 0.1; done
+tr -d '\r' < $log
+: > $log
+"""
+
+_STRANGER = r"""
+node() {{ iscsiadm -m node -T {iqn} -p {portal} -I {iface} "$@"; }}
+set() {{ node -o update -n "$1" -v "$2"; }}
+exec 3>&1 >/dev/null 2>&1
+if [ {iface} != default ]; then
+    iscsiadm -m iface -I {iface} -o new
+    iscsiadm -m iface -I {iface} -o update -n iface.initiatorname -v {initiator}
+fi
+node -o new
+set node.session.initial_login_retry_max 1
+set 'node.conn[0].timeo.login_timeout' 5
+if [ -n {secret} ]; then
+    set node.session.auth.authmethod CHAP
+    set node.session.auth.username {iqn}
+    set node.session.auth.password {secret}
+fi
+node --login
+echo $? >&3
+node --logout
+node -o delete
+[ {iface} = default ] || iscsiadm -m iface -I {iface} -o delete
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+class Lab:
+    """The machines: node, guests, storage server and oned. One of each for all tests; ``Desk`` is new for each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.oned = folder
+        self._run("up", NODE)
+        self.env = {**os.environ, **self._exports("env", NODE)}
+        self.reset_oned()
+        self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
+        self.opened_by_hand: set[str] = set()
+        self._guests: set[str] = set(GUESTS) & set(self.root("xl list").split())
+        self.clean()
+
+    def close(self) -> None:
+        self._run("oned", "stop", f"--state={self.oned}")
+
+    def clean(self) -> None:
+        """The state every test begins with."""
+        self.reset_oned()
+        self.root(_SWEEP)
+        self.opened_by_hand = set()
+        for guest in GUESTS:
+            if guest not in self._guests:
+                self._run("guest", "start", guest)
+                self._guests.add(guest)
+
+    @staticmethod
+    def _run(tool: str, *words: str) -> str:
+        command = [str(LAB / tool), *words]
+        env = {**os.environ, "ONE_ISCSI_LAB_NODE": NODE}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def _exports(self, *command: str) -> dict[str, str]:
+        words = [word for word in shlex.split(self._run(*command)) if word != "export"]
+        return dict(word.split("=", 1) for word in words)
+
+    def root(self, script: str) -> str:
+        """Run something on the node as root, as the lab's administrator."""
+        return self._run("ssh", "-r", NODE, script)
+
+    def reboot(self) -> None:
+        """Power cut. The guests are gone."""
+        self._run("reboot", NODE)
+        self._guests.clear()
+
+    # -- oned ----------------------------------------------------------------------------------------------------------
+
+    def reset_oned(self) -> None:
+        new = self.oned / "reset.json"
+        new.write_text(json.dumps(STATE))
+        new.replace(self.oned / "state.json")
+
+    def set(self, **fields: Any) -> None:
+        """``vm_7_host="node2"`` is ``lab/oned set DIR vm.7.host=node2``."""
+        words = [f"{name.replace('_', '.', 2)}={json.dumps(value)}" for name, value in fields.items()]
+        self._run("oned", "set", str(self.oned), *words)
+
+    def fault(self, method: str, **plan: Any) -> None:
+        self._run("oned", "set", str(self.oned), f"fault.{method}={json.dumps(plan)}")
+
+    # -- guests --------------------------------------------------------------------------------------------------------
+
+    def hear(self, guest: str, text: str) -> list[str]:
+        """What the guest said since it was last heard; waits until ``text`` is among it."""
+        said = self.root(_LISTEN.format(guest=guest, text=shlex.quote(text)))
+        assert text in said, said
+        return said.splitlines()
+
+    def guest(self, verb: str, guest: str) -> None:
+        """``pause`` or ``unpause``."""
+        self._run("guest", verb, guest)
+
+    # -- storage server ------------------------------------------------------------------------------------------------
+
+    def target(self, verb: str, *words: str) -> str:
+        """``lab/target``."""
+        return self._run("target", verb, *words)
+
+    def is_zeros(self, name: str) -> bool:
+        """Whether the whole file behind the target reads as zeros."""
+        return self.root(f"/lab/seed/target zeros {name} && echo yes || echo no") == "yes\n"
+
+    # -- what is left, and who gets in ---------------------------------------------------------------------------------
+
+    def leftovers(self) -> list[str]:
+        """Sessions, records, links and disks on the node; access, accounts and connections on the storage server."""
+        allowed = {f"access for ALL to {iqn(name)}" for name in self.opened_by_hand}
+        return [line for line in self.root(_LEFTOVERS).splitlines() if line not in allowed]
+
+    def stranger(self, name: str, portal: str, secret: str = "", initiator: str = "") -> int:
+        """iscsiadm's exit code when somebody else on the node logs in: 19 refused, 24 wrong secret."""
+        words = {
+            "iqn": iqn(name), "portal": portal, "secret": shlex.quote(secret),
+            "iface": "stranger" if initiator else "default", "initiator": initiator,
+        }  # fmt: skip
+        return int(self.root(_STRANGER.format(**words)))
+
+
+class Desk:
+    """A user's terminal: ``onevolume`` with an empty table."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.url = f"sqlite:///{folder}/one_volume.db"
+        self.env = {**lab.env, "ONE_ISCSI_DATABASE": self.url}
+
+    def start(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> subprocess.Popen[str]:
+        """``onevolume WORDS``, still running."""
+        return subprocess.Popen(
+            [sys.executable, *program, *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> Result:
+        """``onevolume WORDS``; no command may ever show a traceback."""
+        return ended(self.start(*words, program=program))
+
+    def ok(self, *words: str) -> str:
+        """The same for a command that must work; what it printed."""
+        result = self(*words)
+        assert result.code == 0, result.err
+        return result.out
+
+    def refused(self, code: int, *words: str) -> str:
+        """The same for a command that must fail with ``code`` and change no row; its one line of error."""
+        before = self.rows()
+        error = self.fails(code, *words)
+        assert self.rows() == before
+        return error
+
+    def fails(self, code: int, *words: str) -> str:
+        """The same for a command that must fail with ``code``; its one line of error."""
+        result = self(*words)
+        assert result.code == code, (result.out, result.err)
+        [line] = result.err.splitlines()
+        assert line.startswith("onevolume: ")
+        assert result.out == ""
+        return line
+
+    def killed(self, moment: str, *words: str) -> None:
+        """The same, dying by kill -9 at a moment (see killed.py)."""
+        assert self(moment, *words, program=(str(KILLED),)).code == -9
+
+    def rows(self) -> Any:
+        """Volumes, attachments and open operations, without what changes with every touch."""
+        touched = ("version", "updated_at", "heartbeat")
+        with Store.open(self.url) as store:
+            found = [*store.volumes(), *store.attachments(), *store.ops()]
+        return [{key: value for key, value in vars(row).items() if key not in touched} for row in found]
+
+    def volume(self, ref: str | int) -> Any:
+        return json.loads(self.ok("show", str(ref), "-j"))["VOLUME"]
+
+    def status(self, ref: str | int) -> str:
+        return str(self.volume(ref)["STATUS"])
+
+    def path(self, ref: str) -> list[str]:
+        """The statuses a volume went through, as the audit has them."""
+        return [event["TO"] for event in json.loads(self.ok("events", ref, "-j"))["EVENT_POOL"]["EVENT"]]
+
+    def with_volume(self, name: str, size: str, *options: str, portal: str = PORTAL) -> str:
+        """A target of tgt that belongs to nobody, registered and free; its id."""
+        self.lab.target("create", *options, name, size)
+        if "tgt1" not in self.ok("san", "list", "--csv"):
+            self.ok("san", "create", "tgt1", "--kind", "tgt", "--host", NODE, "--portal", portal)
+        self.ok("register", iqn(name), "--san", "tgt1", "--assume-clean")
+        return str(self.volume(name)["ID"])
+
+    def with_static_volume(self, name: str, size: str, *options: str) -> str:
+        """A target that somebody else manages, open to all, registered as clean; its id."""
+        self.lab.target("create", "--open", "ALL", *options, name, size)
+        self.lab.opened_by_hand.add(name)
+        self.ok("register", iqn(name), "--portal", PORTAL, "--size", size, "--lun", "1", "--assume-clean")
+        return str(self.volume(name)["ID"])
+
+
+def ended(process: subprocess.Popen[str]) -> Result:
+    """What a command printed, once it has ended."""
+    out, err = process.communicate(timeout=300)
+    assert "Traceback" not in err
+    assert process.returncode != 70, err
+    return Result(process.returncode, out, err)
+
+
+def iqn(name: str) -> str:
+    return f"iqn.2024-01.org.lab:{name}"
