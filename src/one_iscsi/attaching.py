@@ -288,7 +288,7 @@ def _undo(core: Core, op: Op, volume: Volume, *, guest_saw_it: bool, unplug: Att
     try:
         if unplug:
             core.node(host, vm_mad).detach(volume, op.payload["domain"], unplug.target)
-        core.server(volume).close(volume)
+        core.close(volume)
     except (NodeError, StorageError) as error:
         core.store.fail(op, str(error))
         raise Unfinished(
@@ -330,7 +330,7 @@ def settle(core: Core, op: Op, volume: Volume) -> Volume:
     if op.phase == RESERVED:
         return _give_back(core, op, guest_saw_it=False)
     if op.phase == OPENING:
-        core.server(volume).close(volume)
+        core.close(volume)
         return _give_back(core, op, guest_saw_it=False)
 
     from one_iscsi.vmstates import detach_way
@@ -344,5 +344,5 @@ def settle(core: Core, op: Op, volume: Volume) -> Volume:
     with suppress(NotFound):  # a VM that is gone holds nothing; a saved one's memory may name the disk: nothing moves
         detach_way(core.frontend.vm(op.payload["vm_id"]))
     node.detach(volume, domain if seen.domain_present else None, seen.target or attachment.target)
-    core.server(volume).close(volume)
+    core.close(volume)
     return _give_back(core, op, guest_saw_it=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal, is_default_serial
 from one_iscsi.model import Identity, Volume
 from one_iscsi.remote import Remote
@@ -69,6 +70,14 @@ class Core:
         from one_iscsi.san import server
 
         return server(self.store.san(volume.san_id), self.remote)
+
+    def close(self, volume: Volume) -> None:
+        """Let nobody reach ``volume`` and see nobody there; StorageError. A target that is gone lets nobody in."""
+        try:
+            self.server(volume).close(volume)
+        except StorageError as error:
+            if error.code != "no-target":
+                raise
 
     def source(self, host: str, vm_mad: str, portal: Portal, *, again: bool = False) -> str:
         """The address ``host`` reaches ``portal`` from; ``again``, or a pair not seen before, costs a visit."""

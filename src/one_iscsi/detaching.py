@@ -15,7 +15,7 @@ KIND = "detach"
 RESERVED, UNPLUGGING, CLOSING = "reserved", "unplugging", "closing"
 
 #: After these the node has done nothing at all: the guest still has its disk.
-_NOTHING_HAPPENED = frozenset({"guest-refused", "flush-failed", "locked", "sudo", "missing-tool"})
+_NOTHING_HAPPENED = frozenset({"guest-refused", "flush-failed", "lock", "busy", "sudo", "missing-tool"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def go_on(core: Core, op: Op, volume: Volume) -> Volume:
         core.node(host, vm_mad).detach(volume, op.payload["domain"] or None, attachment.target)
         op = core.store.advance(op, CLOSING)
         core.report(f"closing volume {volume.id}")
-        core.server(volume).close(volume)
+        core.close(volume)
     except NodeError as error:
         if error.code in _NOTHING_HAPPENED:
             core.store.finish(op, states.IN_USE, core.who, why=f"detach refused: {error.what}", attachment="keep")

@@ -133,14 +133,13 @@ def settle_delete(core: Core, op: Op, volume: Volume) -> Volume:
     """Do what is left of a deletion."""
     op = core.store.advance(op, "closing")
     try:
-        core.server(volume).close(volume)
+        core.close(volume)
     except StorageError as error:
-        if error.code != "no-target":
-            core.store.fail(op, str(error))
-            raise Unfinished(
-                f"volume {volume.id} could not be closed ({error.what})",
-                f"mend that, then run onevolume recover {volume.id}",
-            ) from error
+        core.store.fail(op, str(error))
+        raise Unfinished(
+            f"volume {volume.id} could not be closed ({error.what})",
+            f"mend that, then run onevolume recover {volume.id}",
+        ) from error
     core.store.forget(volume, core.who, "deleted")
     return volume
 

@@ -28,7 +28,7 @@ _LEAVE_ALONE = 60
 _MONITORED = 2
 
 #: Codes after which the job may be tried again as it is; any other failure needs an admin.
-_NOT_ITS_FAULT = frozenset({"unreachable", "timeout", "unknown", "locked"})
+_NOT_ITS_FAULT = frozenset({"unreachable", "timeout", "unknown", "busy"})
 
 
 class _Place(Protocol):
@@ -113,8 +113,9 @@ def _place(core: Core, op: Op, volume: Volume) -> _Place:
 
 
 def _job(op: Op) -> str:
-    """The job's name on the storage server: starting it twice is one wipe."""
-    return f"volume{op.volume_id}-{op.id}"
+    """The job's name on the storage server: starting it twice is one wipe; no other wipe, of a database made anew,
+    ever has it."""
+    return f"volume{op.volume_id}-{op.id}-{op.created_at}"
 
 
 def _launch(core: Core, op: Op, volume: Volume) -> Op:

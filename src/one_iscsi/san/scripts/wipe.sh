@@ -7,7 +7,6 @@
 # that was killed goes on there when it is started again. Its lock is held as long as the job lives.
 
 CHUNK=134217728 # 128 MiB: each has to be written within 99 s
-SAMPLE=1048576
 
 # wipe_start DEVICE: start the job or resume it; nothing if it runs. Whoever calls sees to it that nobody else writes.
 wipe_start() {
@@ -85,20 +84,23 @@ zero() {
         conv=notrunc,nocreat,fdatasync count="$length" seek="$offset" status=none || fail io "$out"
 }
 
-# Read back the first and the last MiB and 64 between, from the medium: the page cache is told to forget the device.
+# Read back a small volume as a whole, of others the first and the last MiB and 16 between; from the medium: the page
+# cache is told to forget the device.
 check() {
     root 99 dd if="$DEVICE" iflag=nocache count=0 status=none || fail io "$out"
-    step=$((size / 64 / SAMPLE * SAMPLE + SAMPLE))
+    sample=1048576
+    [ "$size" -gt $((64 * sample)) ] || sample=$size
+    step=$((size / 16 / sample * sample + sample))
     at=0
     while [ "$at" -lt "$size" ]; do
         check_zero "$at"
         at=$((at + step))
     done
-    [ "$size" -lt "$SAMPLE" ] || check_zero $((size - SAMPLE))
+    [ "$size" -le "$sample" ] || check_zero $((size - sample))
 }
 
 check_zero() {
     rest=$((size - $1))
-    [ "$rest" -le "$SAMPLE" ] || rest=$SAMPLE
+    [ "$rest" -le "$sample" ] || rest=$sample
     root 99 cmp -n "$rest" -i "$1:0" "$DEVICE" /dev/zero || fail not-zero "read back at byte $1: $out"
 }
