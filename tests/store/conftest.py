@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import tempfile
 from urllib.parse import urlsplit
 
 import pytest
 from mariadb_server import MariaDB
-from pool import Pool
+from pool import Pool, sqlite_sql
 
 from one_iscsi.store import Store
 
@@ -40,8 +41,10 @@ def mariadb_url(mariadb):
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/one_iscsi.db"
+def sqlite_url():
+    """In memory where that can be had: each commit waits for the disk otherwise."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        yield f"sqlite:///{folder}/one_iscsi.db"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.mariadb)])
@@ -67,13 +70,3 @@ def raw(store_url: str, request):
         server, database = request.getfixturevalue("mariadb"), urlsplit(store_url).path[1:]
         return lambda *statements: server.sql(*statements, database=database)
     return lambda *statements: sqlite_sql(urlsplit(store_url).path[1:], *statements)
-
-
-def sqlite_sql(path: str, *statements: str) -> list[tuple]:
-    import sqlite3
-
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        return [row for statement in statements for row in connection.execute(statement)]
-    finally:
-        connection.close()

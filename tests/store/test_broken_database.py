@@ -19,9 +19,9 @@ import pytest
 from pool import ADMIN, Pool, allocate, in_child
 
 import one_iscsi
-from one_iscsi.errors import StoreError
+from one_iscsi.errors import LostRace, StoreError
 from one_iscsi.states import ATTACHING, DIRTY, DISABLED, FREE
-from one_iscsi.store import Store
+from one_iscsi.store import Store, engine, migrations
 
 NOBODY = 65534
 
@@ -62,6 +62,22 @@ def check(error: Exception) -> None:
 )
 def test_a_malformed_url_is_answered_with_the_form_of_one(url):
     refused(lambda: Store.open(url), r"the database URL in the configuration is malformed: give sqlite:////")
+
+
+def test_a_transaction_others_always_come_between(store, pool, monkeypatch):
+    """No two processes can be timed like that: the store is told at each try that somebody came between."""
+    monkeypatch.setattr(engine, "_PAUSES", (0.01, 0.01))
+    _, op = store.begin(pool.add(), "attach", ATTACHING, ADMIN)
+    tries = []
+
+    def come_between(*_) -> None:
+        tries.append(1)
+        raise LostRace("somebody was faster")
+
+    monkeypatch.setattr(store, "_swap", come_between)
+    refused(lambda: store.finish(op, FREE, ADMIN), "other processes kept changing the same rows: repeat")
+    assert len(tries) == 3
+    assert store.ops() == [op]
 
 
 # ----------------------------------------------------------------------------------------------------------- SQLite
@@ -135,6 +151,13 @@ def test_a_database_locked_by_another_process(sqlite_url):
         assert store.volumes() == [volume], "readers never wait"
         other.execute("ROLLBACK")
         assert store.change(volume, DISABLED, ADMIN).status == DISABLED
+
+
+def test_a_new_database_locked_by_another_process(sqlite_url):
+    with sqlite3.connect(path_of(sqlite_url), isolation_level=None) as other:
+        other.execute("CREATE TABLE t (id INTEGER)")
+        other.execute("BEGIN EXCLUSIVE")
+        refused(lambda: Store.open(sqlite_url + "?timeout=0.3"), "locked by another process")
 
 
 def test_a_lock_that_goes_away_in_time_is_waited_for(sqlite_url):
@@ -212,6 +235,24 @@ def test_a_wrong_password(mariadb, mariadb_url):
 def test_a_database_that_does_not_exist_or_is_not_ours(mariadb):
     refused(lambda: Store.open(mariadb.url("tmissing")), "there is no such database: create it")
     refused(lambda: Store.open(mariadb.url("mysql")), "the user may not use this database: grant")
+
+
+@on_mariadb
+def test_a_way_of_authenticating_that_needs_another_library(mariadb_url, monkeypatch):
+    def connect(**_):
+        raise RuntimeError("'cryptography' package is required for caching_sha2_password")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pymysql, "connect", connect)
+        refused(lambda: Store.open(mariadb_url), "'cryptography' package is required.*: install")
+
+
+@on_mariadb
+def test_an_upgrade_that_another_process_does_not_end(mariadb, mariadb_url, monkeypatch):
+    monkeypatch.setattr(migrations, "_PATIENCE", 0.1)
+    with mariadb.connect(path_of(mariadb_url)) as other:
+        other.cursor().execute("SELECT GET_LOCK(CONCAT('one_iscsi ', DATABASE()), 1)")
+        refused(lambda: Store.open(mariadb_url), "is being upgraded by another process")
 
 
 @on_mariadb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import sys
 from contextlib import suppress
 
 import pytest
@@ -19,6 +20,7 @@ LIMIT = 60
 
 def racer(url: str, barrier, results, rounds: int, attempt) -> None:
     """Run ``attempt(store, round)`` when everybody is ready; give back what it took when everybody is done."""
+    sys.settrace(None)  # measuring coverage would only slow the race down
     with Store.open(url) as store:
         for number in range(rounds):
             barrier.wait(LIMIT)

@@ -60,6 +60,15 @@ def test_a_volume_is_found_by_id_name_and_iqn(store, pool):
             store.volume(nobody)
 
 
+def test_a_text_too_long_for_a_server_is_bad_input(store, store_url, pool):
+    volume, too_long = pool.add(), "x" * 256
+    if store_url.startswith("sqlite"):
+        assert store.update(volume, name=too_long).name == too_long
+        return
+    with pytest.raises(BadInput, match="a text is too long"):
+        store.update(volume, name=too_long)
+
+
 def test_a_name_of_two_volumes_is_answered_with_their_ids(store, pool):
     one, two = pool.add(name="data"), pool.add(name="data")
     with pytest.raises(BadInput, match=f"volumes {one.id}, {two.id} are all named data"):

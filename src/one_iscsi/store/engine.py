@@ -74,24 +74,25 @@ class Engine:
         """Run ``work`` on a live connection, again after a passing error. Raises StoreError."""
         if self._inside:
             return work()  # a part of a write, which is run again as a whole
-        for pause in (*_PAUSES, None):
+        pauses = iter(_PAUSES)
+        while True:
             try:
                 self._connect()
                 return work()
             except Again:
-                if pause is None:
-                    what = f"{self.place}: other processes kept changing the same rows"
-                    raise StoreError(what, "repeat the command") from None
-            except peewee.PeeweeException as error:
-                if faults.is_lost(error):
-                    self.disconnect()
-                if pause is None or not faults.is_passing(error):
-                    raise faults.explain(error, self.place) from None
-            except (OverflowError, UnicodeEncodeError):
-                what = "a number is too large or a text has broken characters"
+                reason = StoreError(f"{self.place}: other processes kept changing the same rows", "repeat the command")
+            except (OverflowError, UnicodeEncodeError, peewee.DataError):
+                what = "a number is too large, or a text is too long or has broken characters"
                 raise BadInput(what, "correct the arguments") from None
+            except peewee.PeeweeException as error:
+                self.disconnect()
+                reason = faults.explain(error, self.place)
+                if not faults.is_passing(error):
+                    raise reason from None
+            pause = next(pauses, None)
+            if pause is None:
+                raise reason
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        raise AssertionError("the last try returns or raises")
 
     def _transaction(self, work: Callable[[], Result]) -> Result:
         self._database.begin(*self._begin)
@@ -125,7 +126,7 @@ class Engine:
             self._open()
             for statement in self._session:
                 self.execute(statement)
-        except (RuntimeError, OSError) as error:  # PyMySQL lacks a library for the server's way of authenticating
+        except RuntimeError as error:  # PyMySQL lacks a library for the server's way of authenticating
             raise StoreError(f"{self.place}: {error}", "install what it names") from None
 
     def _open(self) -> None:

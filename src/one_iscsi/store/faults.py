@@ -6,10 +6,9 @@ import peewee
 
 from one_iscsi.errors import StoreError
 
-#: MySQL's and MariaDB's error numbers after which the connection is of no use; 0 is PyMySQL's "connection is closed".
-_LOST = frozenset({0, 1053, 1927, 2006, 2013, 2014, 2055, 4031})
-#: Deadlock, lock wait timeout, and a row that changed under a snapshot (MariaDB 11): the transaction runs again.
-_PASSING = _LOST | {1020, 1205, 1213}
+#: MySQL's and MariaDB's error numbers for a lost connection (0 is PyMySQL's own), for a row that changed under a
+#: snapshot (1020, MariaDB 11), a lock wait timeout and a deadlock: the transaction may well succeed the next time.
+_PASSING = frozenset({0, 1053, 1927, 2006, 2013, 2014, 2055, 4031}) | {1020, 1205, 1213}
 _NO_TABLE = 1146
 
 _RETRY = "repeat the command"
@@ -51,14 +50,9 @@ _SQLITE = {
 }
 
 
-def is_lost(error: peewee.PeeweeException) -> bool:
-    """Whether the connection is gone, so that the next try needs a new one."""
-    return _code(error) in _LOST or (isinstance(error, peewee.InternalError) and _code(error) is None)
-
-
 def is_passing(error: peewee.PeeweeException) -> bool:
     """Whether the same transaction may well succeed when it is run again from its start."""
-    return _code(error) in _PASSING or is_lost(error)
+    return _code(error) in _PASSING
 
 
 def is_locked(error: peewee.PeeweeException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import peewee
 
@@ -46,7 +47,7 @@ def _first(mysql: bool) -> list[str]:
             {id}, name VARCHAR(255) NOT NULL, iqn VARCHAR(255) NOT NULL UNIQUE, lun INTEGER NOT NULL,
             portals TEXT NOT NULL, size_bytes BIGINT NOT NULL, serial VARCHAR(255) NOT NULL, wwid VARCHAR(255) NOT NULL,
             san_id BIGINT NOT NULL, status VARCHAR(16) NOT NULL, version BIGINT NOT NULL,
-            previous_status VARCHAR(16) NOT NULL, reason TEXT NOT NULL, holder_kind VARCHAR(16) NOT NULL,
+            previous_status VARCHAR(16) NOT NULL, reason MEDIUMTEXT NOT NULL, holder_kind VARCHAR(16) NOT NULL,
             holder_id BIGINT, disk_id BIGINT, uid BIGINT NOT NULL, gid BIGINT NOT NULL, permissions INTEGER NOT NULL,
             wiped_at BIGINT, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
             FOREIGN KEY (san_id) REFERENCES one_volume_san (id)
@@ -61,13 +62,13 @@ def _first(mysql: bool) -> list[str]:
             {id}, volume_id BIGINT NOT NULL, open_slot BIGINT UNIQUE, kind VARCHAR(32) NOT NULL,
             phase VARCHAR(64) NOT NULL, origin_status VARCHAR(16) NOT NULL, `then` VARCHAR(16) NOT NULL,
             owner_frontend VARCHAR(255) NOT NULL, owner_pid BIGINT NOT NULL, owner_started BIGINT NOT NULL,
-            owner_boot VARCHAR(64) NOT NULL, heartbeat BIGINT NOT NULL, attempt INTEGER NOT NULL, payload TEXT NOT NULL,
-            error TEXT NOT NULL, created_at BIGINT NOT NULL
+            owner_boot VARCHAR(64) NOT NULL, heartbeat BIGINT NOT NULL, attempt INTEGER NOT NULL,
+            payload MEDIUMTEXT NOT NULL, error MEDIUMTEXT NOT NULL, created_at BIGINT NOT NULL
             """, "volume_id"),
         *_table(mysql, "one_volume_event", """
             {id}, `time` BIGINT NOT NULL, volume_id BIGINT NOT NULL, uid BIGINT NOT NULL, address VARCHAR(255) NOT NULL,
             what VARCHAR(64) NOT NULL, from_status VARCHAR(16) NOT NULL, to_status VARCHAR(16) NOT NULL,
-            why TEXT NOT NULL
+            why MEDIUMTEXT NOT NULL
             """, "volume_id"),
         *_table(mysql, "one_volume_host", """
             {id}, name VARCHAR(255) NOT NULL UNIQUE, initiator VARCHAR(255) NOT NULL UNIQUE, sources TEXT NOT NULL,
@@ -114,7 +115,8 @@ def _migrate_mysql(engine: Engine) -> None:
     try:
         _run_missing(engine)
     finally:
-        engine.execute("SELECT RELEASE_LOCK(LEFT(CONCAT('one_iscsi ', DATABASE()), 64))")
+        with suppress(peewee.PeeweeException):  # it goes with a lost connection
+            engine.execute("SELECT RELEASE_LOCK(LEFT(CONCAT('one_iscsi ', DATABASE()), 64))")
 
 
 def _run_missing(engine: Engine) -> None:
