@@ -216,7 +216,7 @@ def _logout(host: Host, record: Path, names: dict, address: str, port: str) -> t
                 del target["sessions"][key]
         for guest, domain in state["domains"].items():
             for vdev, disk in domain["disks"].items():
-                if names["iqn"] in disk["source"]:
+                if f"-iscsi-{names['iqn']}-lun-" in disk["source"]:
                     state["lost"].append(f"{guest}:{vdev}")
     return recorded("iscsiadm_logout_ok", **names, sid=sid)
 
@@ -319,8 +319,9 @@ def virsh(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     assert next(words) == "--connect"
     assert next(words) == "qemu:///system"
     action = next(words)
-    flags = {"--details": "", "--live": ""}
-    options = {word: "" if word in flags else next(words) for word in words}
+    if action == "list":
+        return " ".join(host.state()["domains"]) + "\n", "", 0
+    options = {word: "" if word in ("--details", "--live") else next(words) for word in words}
     domain = options["--domain"]
     with host.changing() as state:
         guest = state["domains"].get(domain)

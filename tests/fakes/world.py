@@ -1,7 +1,7 @@
 """A world of fake hosts and targets in one folder, for tests and for the fake programs that live in it.
 
     tgt.json              the storage server, as the fake tgtadm of tests/san keeps it; disks/ are its backing files
-    hosts/NAME/           root/ is mounted over a host's real /sys, /dev, /etc/iscsi and /var/tmp; state.json, bin/
+    hosts/NAME/           root/ is mounted over a host's real /sys, /dev, /run, /etc/iscsi, /var/tmp; state.json, bin/
     faults.json           what goes wrong next; calls.log: every program that ran, and what it was given
 
 Everything is in files and changed under one lock, so that programs can be killed at any point, and many run at once.
@@ -45,7 +45,7 @@ exit $code
 """
 _ENTER = """#!/bin/bash
 set -e
-for part in sys dev etc/iscsi var/tmp; do mount --bind {host}/root/$part /$part; done
+for part in sys dev etc/iscsi var/tmp run; do mount --bind {host}/root/$part /$part; done
 export PATH={host}/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec "$@"
 """
@@ -71,6 +71,9 @@ class World:
         (world.folder / "tgt.json").write_text(json.dumps({"down": False, "targets": {}, "accounts": {}}))
         world._write("faults.json", [])
         _executable(world.folder / "ssh", _SSH.format(world=world.folder))
+        (world.folder / "bin").mkdir()
+        tgtadm = f'#!/bin/sh\nexec {sys.executable} -IS {TESTS}/san/fake/tgtadm.py "$@"\n'
+        _executable(world.folder / "bin" / "tgtadm", tgtadm)
         return world
 
     @property
@@ -80,7 +83,7 @@ class World:
             "SSH": str(self.folder / "ssh"),
             "ONE_LOCATION": str(TESTS.parent / "lab" / "opennebula"),
             "FAKE_TGT": str(self.folder / "tgt.json"),
-            "PATH": f"{TESTS / 'san' / 'fake'}:{os.environ['PATH']}",
+            "PATH": f"{self.folder / 'bin'}:{TESTS / 'san' / 'fake'}:{os.environ['PATH']}",
         }
 
     # -- the storage server ------------------------------------------------------------------------------------------
@@ -124,8 +127,10 @@ class World:
 
     def add_host(self, name: str, kind: str = "xen", address: str = "10.9.0.11") -> Host:
         host = Host(self, name)
-        for part in ("sys/class/iscsi_session", "sys/class/iscsi_connection", "sys/block", "etc/iscsi", "var/tmp"):
+        folders = ("class/iscsi_session", "class/iscsi_connection", "block", "module/iscsi_tcp")
+        for part in (*(f"sys/{folder}" for folder in folders), "etc/iscsi", "var/tmp", "run/udev"):
             (host.root / part).mkdir(parents=True)
+        (host.root / "run/udev/control").touch()
         _make_dev(host.root / "dev")
         (host.root / "etc/iscsi/initiatorname.iscsi").write_text(f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n")
         (host.folder / "bin").mkdir()
@@ -288,22 +293,7 @@ class Host:
             if path.name not in wanted:
                 shutil.rmtree(path)
                 shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
-        disks = {}
-        for name, session in wanted.items():
-            sid = name[7:]
-            _files(sys_class / f"iscsi_session/{name}", targetname=session["iqn"], state=session["state"])
-            connection = sys_class / f"iscsi_connection/connection{sid}:0"
-            _files(connection, persistent_address=session["address"], persistent_port=session["port"])
-            device = sys_class / f"iscsi_session/{name}/device/target{sid}:0:0/{sid}:0:0:{session['lun']}/block"
-            shutil.rmtree(device.parents[1], ignore_errors=True)
-            if session["device"]:
-                (device / session["device"]).mkdir(parents=True)
-                disks[session["device"]] = session
-        for path in block.iterdir():
-            if path.name not in disks:
-                shutil.rmtree(path)
-                (dev / path.name).unlink()
-        links = {}
+        disks = {session["device"]: session for session in wanted.values() if session["device"]}
         for name, session in disks.items():
             _files(block / name, size=session["size"] // 512)
             _files(block / name / "device", wwid=session["wwid"], delete="")
@@ -311,6 +301,22 @@ class Host:
             page = session["serial"].encode()
             (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
             (dev / name).touch()
+        for name, session in wanted.items():
+            sid = name[7:]
+            _files(sys_class / f"iscsi_session/{name}", targetname=session["iqn"], state=session["state"])
+            connection = sys_class / f"iscsi_connection/connection{sid}:0"
+            _files(connection, persistent_address=session["address"], persistent_port=session["port"])
+            device = sys_class / f"iscsi_session/{name}/device/target{sid}:0:0/{sid}:0:0:{session['lun']}/block"
+            if session["device"]:
+                (device / session["device"]).mkdir(parents=True, exist_ok=True)
+            else:
+                shutil.rmtree(device.parent, ignore_errors=True)
+        for path in block.iterdir():
+            if path.name not in disks and (path / "device").exists():
+                shutil.rmtree(path)
+                (dev / path.name).unlink()
+        links = {}
+        for name, session in disks.items():
             link = f"ip-{session['address']}:{session['port']}-iscsi-{session['iqn']}-lun-{session['lun']}"
             links[link] = f"../../{name}"
         for path in (dev / "disk/by-path").iterdir():
@@ -328,7 +334,7 @@ def _executable(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    new = path.with_suffix(".new")
+    new = path.with_name(f".{path.name}.new")
     new.write_text(text)
     new.replace(path)
 
@@ -336,7 +342,9 @@ def _replace(path: Path, text: str) -> None:
 def _files(folder: Path, **contents: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        (folder / name).write_text(f"{content}\n")
+        path = folder / name
+        if not path.exists() or path.read_text() != f"{content}\n":
+            _replace(path, f"{content}\n")  # whoever reads it meanwhile must not find it empty
 
 
 def _make_dev(dev: Path) -> None:

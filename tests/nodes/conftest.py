@@ -13,7 +13,7 @@ from sites import LAB, FakeSite, LabSite, Site
 
 
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, shell: str) -> FakeSite:
-    site = FakeSite(tmp_path, kind, shell)
+    site = FakeSite(tmp_path / kind, kind, shell)
     for name, value in site.world.env.items():
         monkeypatch.setenv(name, value)
     return site
@@ -31,7 +31,7 @@ def kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabSite]:
-    subprocess.run([LAB / "up", LabSite.name], check=True, capture_output=True)
+    subprocess.run([LAB / "up", LabSite.name], check=True, stdout=subprocess.DEVNULL)
     for name, value in LabSite.environment().items():
         monkeypatch.setenv(name, value)
     site = LabSite()

@@ -128,7 +128,11 @@ class LabSite(Site):
 
     def lab(self, tool: str, *arguments: str) -> str:
         return subprocess.run(
-            [LAB / tool, *arguments], check=True, capture_output=True, text=True, env={**os.environ, "ONE_ISCSI_LAB_NODE": self.name}
+            [LAB / tool, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "ONE_ISCSI_LAB_NODE": self.name},
         ).stdout
 
     def run(self, script: str) -> str:
@@ -152,7 +156,9 @@ class LabSite(Site):
         self.lab("target", "create", "--open", "ALL", name, f"{size // MIB}M")
 
     def tid(self, name: str) -> str:
-        return self.run(f"tgtadm --lld iscsi --op show --mode target | sed -n 's/^Target \\(.*\\): {self.iqn(name)}$/\\1/p'").strip()
+        return self.run(
+            f"tgtadm --lld iscsi --op show --mode target | sed -n 's/^Target \\(.*\\): {self.iqn(name)}$/\\1/p'"
+        ).strip()
 
     def ask_for_secret(self, name: str, chap: Chap) -> None:
         self.run(
@@ -177,7 +183,9 @@ class LabSite(Site):
         )
 
     def plug_by_hand(self, volume: Volume, target: str, guest: str = "") -> None:
-        self.run(f"xl block-attach {guest or self.guest} 'format=raw,vdev={target},access=rw,target={volume.device_path}'")
+        self.run(
+            f"xl block-attach {guest or self.guest} 'format=raw,vdev={target},access=rw,target={volume.device_path}'"
+        )
 
     def pause(self, paused: bool) -> None:
         self.lab("guest", "pause" if paused else "unpause", self.guest)

@@ -95,9 +95,9 @@ class Node:
         values = {
             "CHAP_USER": chap.user if chap else "",
             "CHAP_PASSWORD": chap.password if chap else "",
-            "SIZE": str(identity.size_bytes),
-            "SERIAL": identity.serial if identity.trusted else "",
-            "WWID": volume.wwid if identity.trusted else "",
+            "WANTED_SIZE": str(identity.size_bytes),
+            "WANTED_SERIAL": identity.serial if identity.trusted else "",
+            "WANTED_WWID": volume.wwid if identity.trusted else "",
             "TARGETS": " ".join(targets),
             "MODE": "r" if read_only else "w",
         }

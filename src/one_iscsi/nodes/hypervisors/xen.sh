@@ -28,7 +28,9 @@ xen_number() {
 # Sets $name for a number; to the number itself if it is a partition, or no xvd disk.
 xen_name() {
     name=$1
-    for letter in a b c d e f g h i j k l m n o p q r s t u v w x y z; do
+    rest=$letters
+    while [ -n "$rest" ]; do
+        letter=${rest%"${rest#?}"} rest=${rest#?}
         xen_number "xvd$letter"
         [ "$number" != "$1" ] || name=xvd$letter
     done
@@ -41,17 +43,17 @@ xen_state() {
     esac
 }
 
-hv_disks() {
+# Sets $disks from xl's table in $out and the sources in xenstore; 1 if a disk went away in between.
+xen_disks() {
     disks=
-    xen_list || return 1
     table=$(printf '%s\n' "$out" | grep '^[0-9]') || return 0
-    set -- # the places in xenstore where the sources are
+    set -- # the places of the sources
     while read -r _ _ _ _ _ _ backend; do
         set -- "$@" "$backend/params"
     done <<EOF
 $table
 EOF
-    root 10 xenstore-read "$@" || fail hypervisor "$out"
+    root 10 xenstore-read "$@" || return 1
     while read -r number _ _ state _ && read -r source <&3; do
         xen_state "$state"
         xen_name "$number"
@@ -62,6 +64,15 @@ $table
 TABLE
 $out
 SOURCES
+}
+
+hv_disks() {
+    for _ in 1 2 3 4 5; do
+        disks=
+        xen_list || return 1
+        xen_disks && return 0
+    done
+    fail hypervisor "$out"
 }
 
 hv_plug() {

@@ -1,8 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # Log in to a volume and plug it into a guest. Comes after initiator.sh, guest.sh and the words of a hypervisor.
 #
-# Values besides theirs: TARGETS (the guest targets to try, best first), MODE (w or r), SIZE (bytes, 0: not known),
-# SERIAL and WWID (empty: not known, or no proof). Without DOMAIN there is no guest: only log in.
+# Values besides theirs: TARGETS (the guest targets to try, best first), MODE (w or r), WANTED_SIZE (bytes, 0:
+# not known), WANTED_SERIAL and WANTED_WWID (empty: not known, or no proof). Without DOMAIN there is no guest: only log in.
 # Says DEVICE, SIZE, SERIAL, WWID, TARGET; if it fails, CLEAN (nothing of it is left) and PLUG_TRIED.
 # Where all is done already it changes nothing and gives the same answer.
 
@@ -22,14 +22,16 @@ give_up() {
 check_identity() {
     read -r sectors <"/sys/block/$device/size"
     bytes=$((sectors * 512))
-    [ "$SIZE" = 0 ] || [ "$bytes" = "$SIZE" ] || give_up wrong-size "$device has $bytes bytes instead of $SIZE"
+    [ "$WANTED_SIZE" = 0 ] || [ "$bytes" = "$WANTED_SIZE" ] ||
+        give_up wrong-size "$device has $bytes bytes instead of $WANTED_SIZE"
     # vpd_pg80: a header of four bytes, then the serial, which may be padded with blanks
     serial=$(tail -c +5 "/sys/block/$device/device/vpd_pg80" | tr -d '\0')
     serial=${serial#"${serial%%[! ]*}"} serial=${serial%"${serial##*[! ]}"}
-    [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ] ||
-        give_up wrong-serial "$device has the serial '$serial' instead of '$SERIAL'"
+    [ -z "$WANTED_SERIAL" ] || [ "$serial" = "$WANTED_SERIAL" ] ||
+        give_up wrong-serial "$device has the serial '$serial' instead of '$WANTED_SERIAL'"
     read -r wwid <"/sys/block/$device/device/wwid"
-    [ -z "$WWID" ] || [ "$wwid" = "$WWID" ] || give_up wrong-serial "$device has the WWID '$wwid' instead of '$WWID'"
+    [ -z "$WANTED_WWID" ] || [ "$wwid" = "$WANTED_WWID" ] ||
+        give_up wrong-serial "$device has the WWID '$wwid' instead of '$WANTED_WWID'"
 }
 
 # The session was there before, so this may be an attach that was cut short. The same device twice in one guest must
