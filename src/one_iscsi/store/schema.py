@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from peewee import Table
@@ -54,6 +55,7 @@ def _encode(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=256)  # the volumes of a storage server share them
 def _portals(text: str) -> tuple[Portal, ...]:
     return tuple(Portal.parse(portal) for portal in text.split(",") if portal)
 

@@ -181,7 +181,7 @@ class Volumes(Places):
         unchanged = (VOLUME.id == volume.id) & (VOLUME.status == volume.status) & (VOLUME.version == volume.version)
         if self._engine.run(VOLUME.update(**new).where(unchanged)):
             return True
-        if self._rows((VOLUME.id == volume.id) & (VOLUME.version == version)):
+        if self._engine.rows(VOLUME.select(VOLUME.id).where((VOLUME.id == volume.id) & (VOLUME.version == version))):
             return False
         raise lost_race(volume.id)
 
