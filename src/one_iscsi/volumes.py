@@ -95,10 +95,16 @@ def register(core: Core, wanted: Registration) -> Volume:
 
 
 def _san_for(core: Core, wanted: Registration) -> San:
-    """The storage server named, else the one that has the portal, else ``static``, made at its first use."""
+    """The storage server named, else the one that has the portal, else ``static``, made at its first use.
+
+    Without a portal the only storage server there is.
+    """
     if wanted.san:
         return core.store.san(wanted.san)
-    for san in core.store.sans():
+    sans = core.store.sans()
+    if not wanted.portals and len(sans) == 1:
+        return sans[0]
+    for san in sans:
         if set(wanted.portals) & set(san.portals):
             return san
     try:

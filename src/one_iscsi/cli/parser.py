@@ -52,7 +52,7 @@ COMMANDS = (
             _PORTALS,
             _argument("--size", metavar="SIZE", help="10G, 10240M, 1.5T; only for servers that cannot be asked"),
             _argument("--lun", metavar="N", type=int, help="LUN of the disk (default: as the server says, else 0)"),
-            _argument("--san", metavar="SAN", help="storage server (default: the one with this portal, else 'static')"),
+            _argument("--san", metavar="SAN", help="storage server (default: the one with this portal, or 'static')"),
             _argument("--name", metavar="NAME", help="name of the volume (default: the end of the IQN)"),
             _argument("--assume-clean", action="store_true", help="skip the wipe: the target holds nobody's data"),
             _WAIT,
