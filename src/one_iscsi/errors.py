@@ -79,7 +79,10 @@ class NodeError(OneIscsiError):
 
 
 class StorageError(OneIscsiError):
-    """A storage server refused a step or cannot be reached. ``code`` as in NodeError."""
+    """A storage server refused a step or cannot be reached.
+
+    ``code`` as in NodeError.
+    """
 
     exit_code = 9
 
@@ -95,7 +98,7 @@ class StoreError(OneIscsiError):
 
 
 class Unfinished(OneIscsiError):
-    """An operation stopped half-way and could not be undone; its journal row stays open for ``onevolume recover``."""
+    """An operation stopped half-way and could not be undone; its journal row stays open for recover."""
 
     exit_code = 11
 

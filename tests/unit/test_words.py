@@ -99,7 +99,17 @@ def test_a_portal_is_an_address_and_a_port(text: str, printed: str, link: str) -
 
 @pytest.mark.parametrize(
     "text",
-    ["", "storage1:3260", "10.0.0.5:0", "10.0.0.5:99999", "10.0.0.256", "fd00::1", "[fd00::1", "10.0.0.5:3260 -x", ":1"],
+    [
+        "",
+        "storage1:3260",
+        "10.0.0.5:0",
+        "10.0.0.5:99999",
+        "10.0.0.256",
+        "fd00::1",
+        "[fd00::1",
+        "10.0.0.5:3260 -x",
+        ":1",
+    ],
 )
 def test_a_portal_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
