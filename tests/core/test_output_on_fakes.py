@@ -1,0 +1,91 @@
+"""What people and programs read: tables, pages, XML, JSON, CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from xml.etree import ElementTree
+
+from cloud import MIB, Cloud, iqn
+
+
+def test_the_list_is_a_table_like_oneimage_list(cloud: Cloud) -> None:
+    cloud.with_volumes(10, 1024)
+    cloud.ok("attach", "7", "5M")
+    heading, first, second = cloud.ok("list").splitlines()
+    assert heading.split() == ["ID", "UID", "NAME", "SIZE", "STAT", "VM", "HOST", "TARGET", "SAN", "IQN"]
+    assert first.split() == ["1", "2", "v1", "10M", "in_use", "7", "node1", "xvdp", "alpha", iqn("v1")]
+    assert second.split() == ["2", "0", "v2", "1G", "free", "-", "-", "-", "alpha", iqn("v2")]
+    assert heading.index("IQN") == first.index("iqn")
+
+
+def test_programs_read_the_same_in_three_forms(cloud: Cloud) -> None:
+    cloud.with_volumes(10)
+    cloud.ok("attach", "7", "5M")
+    [volume] = json.loads(cloud.ok("list", "-j"))["VOLUME_POOL"]["VOLUME"]
+    assert (volume["SIZE"], volume["ATTACHMENT"][0]["VM_ID"]) == (10 * MIB, 7)
+    pool = ElementTree.fromstring(cloud.ok("list", "-x"))
+    assert pool.findtext("VOLUME/SIZE") == str(10 * MIB)
+    assert pool.findtext("VOLUME/ATTACHMENT/READONLY") == "NO"
+    [row] = csv.DictReader(cloud.ok("list", "--csv").splitlines())
+    assert (row["ID"], row["HOST"]) == ("1", "node1")
+
+
+def test_attach_answers_programs_too(cloud: Cloud) -> None:
+    cloud.with_volumes(10, 10)
+    document = json.loads(cloud.ok("attach", "7", "5M", "-j"))["VOLUME"]
+    assert (document["ID"], document["ATTACHMENT"][0]["TARGET"]) == (1, "xvdp")
+    assert ElementTree.fromstring(cloud.ok("attach", "7", "5M", "-x")).findtext("STATUS") == "in_use"
+
+
+def test_a_filter_and_a_range(cloud: Cloud) -> None:
+    cloud.with_volumes(10, 20, 30)
+    cloud.ok("disable", "2..3")
+    assert len(cloud.ok("list", "--status", "free").splitlines()) == 2
+    assert len(cloud.ok("list", "--status", "disabled", "--san", "alpha").splitlines()) == 3
+    said = cloud("enable", "1", "2..3")
+    assert said.code == 5
+    assert "volume 1 is free, not disabled" in said.err
+    assert said.out.splitlines() == ["volume 2 enabled, it is free", "volume 3 enabled, it is free"]
+
+
+def test_show_has_everything_and_what_is_under_way(cloud: Cloud) -> None:
+    cloud.with_volumes(10)
+    cloud.killed("before:confirming", "attach", "7", "5M")
+    page = cloud.ok("show", "v1")
+    for line in (r"STATUS +: attaching", r"KIND +: attach", r"PHASE +: plugging", r"TARGET +: xvdp"):
+        assert re.search(line, page), page
+
+
+def test_storage_servers_and_hosts(cloud: Cloud) -> None:
+    cloud.with_volumes(10)
+    cloud.ok("attach", "7", "5M")
+    assert "10.0.0.1:3260" in cloud.ok("san", "list")
+    assert json.loads(cloud.ok("san", "show", "alpha", "-j"))["SAN"]["KIND"] == "tgt"
+    assert "10.9.0.11" in cloud.ok("host", "list")
+    assert json.loads(cloud.ok("host", "show", "node1", "-j"))["HOST"]["SOURCE"] == [
+        {"PORTAL": "10.0.0.1", "ADDRESS": "10.9.0.11"}
+    ]
+    cloud.refused(3, "host", "show", "node7")
+    cloud.refused(5, "san", "delete", "alpha")
+    cloud.refused(5, "san", "create", "alpha", "--kind", "static")
+    cloud.refused(2, "san", "create", "beta", "--kind", "tgt")
+    cloud.ok("san", "create", "beta", "--kind", "static", "--portal", "10.0.0.2")
+    cloud.ok("san", "delete", "beta")
+
+
+def test_check_says_what_is_wrong_and_what_to_do(cloud: Cloud) -> None:
+    lines = cloud("check", "--host", "node1").out.splitlines()
+    assert len(lines) > 20
+    # A fake host shares the machine's sockets: whether an iscsid runs there is not the fake's to say.
+    assert all(line.startswith("ok ") for line in lines if "iscsid runs" not in line), lines
+    result = cloud("check", env={"ONE_LOCATION": "/nowhere", "ONE_XMLRPC": "http://127.0.0.1:9/RPC2"})
+    assert result.code == 1
+    failed = [line for line in result.out.splitlines() if line.startswith("FAIL")]
+    assert len(failed) == 2
+    assert "scripts_common.sh is missing: run this on an OpenNebula front end" in failed[0]
+    cloud.node1.go_down()
+    result = cloud("check", "--host", "node1", "-j")
+    assert result.code == 1
+    assert any(not one["OK"] and one["FIX"] for one in json.loads(result.out)["CHECK"]["FINDING"])
