@@ -5,13 +5,14 @@
 # CHAP_USER, CHAP_PASSWORD (empty: none). Set here: session (a number), device (a kernel name such as sdb).
 
 # iscsi ARGUMENT…: iscsiadm for our target and portal, at most four times while its exit code means "not now":
-# 4 connection, 6 database locked, 11 PDU timeout, 18 and 20 iscsid, 28 busy, 29 again, 33 (iscsi_err.h).
+# 4 connection, 6 database locked, 18 and 20 iscsid, 28 busy, 29 again, 33 (iscsi_err.h). A portal that does not answer,
+# 8, or takes the connection and says nothing, 11, has been waited for already.
 iscsi() {
     for pause in 0.2 0.5 1 0; do
         root 40 iscsiadm -m node -T "$IQN" -p "$PORTAL" "$@"
         iscsi_code=$?
         case $iscsi_code in
-            4 | 6 | 11 | 18 | 20 | 28 | 29 | 33) sleep "$pause" ;;
+            4 | 6 | 18 | 20 | 28 | 29 | 33) sleep "$pause" ;;
             *) break ;;
         esac
     done
@@ -88,7 +89,7 @@ log_in() {
     iscsi --login
     case $? in
         0 | 15) return 0 ;; # 15: a session exists
-        8) trouble=portal-dead ;;
+        8 | 11) trouble=portal-dead ;;
         19) trouble=login-refused ;;
         20) trouble=iscsid-down ;;
         24) trouble=login-auth ;;
