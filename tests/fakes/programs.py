@@ -74,15 +74,21 @@ def sudo(host: Host, arguments: list[str]) -> tuple[str, str, int] | None:
     words = arguments[len(flags) :]
     command = " ".join(words)
     allowed = False
-    rules = SUDOERS.read_text().replace("\\\n", " ")
-    for rule in re.findall(r"!?/usr/bin/[^,\n]+", re.sub(r"^#.*$", "", rules, flags=re.MULTILINE)):
-        if fnmatch.fnmatchcase("/usr/bin/" + command, rule.strip().lstrip("!")):
+    for rule in _rules():
+        if fnmatch.fnmatchcase("/usr/bin/" + command, rule.lstrip("!")):
             allowed = not rule.startswith("!")
     if not allowed:
         return "", "sudo: a password is required\n", 1
     if "-l" in flags:
         return f"{command}\n", "", 0
     return os.execvp(words[0], words)
+
+
+def _rules() -> list[str]:
+    lines = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", SUDOERS.read_text(), flags=re.MULTILINE)).splitlines()
+    aliases = [line.partition(" = ")[2] for line in lines if line.startswith("Cmnd_Alias")]
+    commands = [command.strip() for alias in aliases for command in re.split(r"(?<!\\),", alias)]
+    return [re.sub(r"\\([,:=])", r"\1", command) for command in commands]
 
 
 def tee(host: Host, arguments: list[str]) -> tuple[str, str, int]:
@@ -170,6 +176,7 @@ def _login(host: Host, record: Path, names: dict, address: str, port: str) -> tu
         state["next_sid"] += 1
         appears = target.get("appears", 0)
         session = {"iqn": names["iqn"], "address": address, "port": port, "lun": 1, "state": "LOGGED_IN", "device": ""}
+        session["path"] = target["path"]
         session["size"] = os.path.getsize(target["path"]) // 512 * 512
         session["serial"], session["wwid"] = target["serial"], f"naa.6{target['scsi_id']:0>31}"
         state["sessions"][sid] = session

@@ -300,7 +300,8 @@ class Host:
             (block / name / "holders").mkdir(exist_ok=True)
             page = session["serial"].encode()
             (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
-            (dev / name).touch()
+            if not (dev / name).is_symlink():
+                (dev / name).symlink_to(session["path"])
         for name, session in wanted.items():
             sid = name[7:]
             _files(sys_class / f"iscsi_session/{name}", targetname=session["iqn"], state=session["state"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, Identity, Volume
 from one_iscsi.nodes import Attached, Node
 from one_iscsi.remote import Remote
+from one_iscsi.san import WipeStatus
 
 LAB = Path(__file__).resolve().parents[2] / "lab"
 MIB = 1 << 20
@@ -48,6 +50,13 @@ class Site:
     def nothing_left(self, volume: Volume, guest: str = "") -> bool:
         seen = self.node.observe(volume, guest or self.guest)
         return not (seen.target or seen.session or seen.record or seen.device)
+
+    def wait_for_wipe(self, volume: Volume, job: str) -> WipeStatus:
+        end = time.monotonic() + 120
+        while (status := self.node.wipe_status(volume, job)).state == "running":
+            assert time.monotonic() < end, status
+            time.sleep(0.2)
+        return status
 
 
 class FakeSite(Site):
@@ -101,6 +110,14 @@ class FakeSite(Site):
     def portal_dies(self) -> None:
         with self.world.tgt() as server:
             server["down"] = True
+
+    def make_dirty(self, name: str) -> None:
+        with self.world.target(self.iqn(name)) as target, open(target["path"], "r+b") as disk:
+            disk.write(b"secrets of a tenant " * 1000)
+
+    def is_zero(self, name: str) -> bool:
+        with self.world.target(self.iqn(name)) as target:
+            return not Path(target["path"]).read_bytes().strip(b"\0")
 
     def is_read_only(self, target: str) -> bool:
         return self.host.disks(self.guest)[target]["mode"] == "r"
@@ -195,6 +212,12 @@ class LabSite(Site):
 
     def portal_dies(self) -> None:
         self.lab("target", "freeze")
+
+    def make_dirty(self, name: str) -> None:
+        self.run(f"yes secret | head -c 100000 | dd of=/srv/{name}.img conv=notrunc status=none")
+
+    def is_zero(self, name: str) -> bool:
+        return "yes" in self.run(f"/lab/seed/target zeros {name} && echo yes || :")
 
     def is_read_only(self, target: str) -> bool:
         self.lab("guest", "wait", self.guest, f"dom: {target} size=")

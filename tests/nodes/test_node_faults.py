@@ -50,7 +50,9 @@ def test_what_does_not_pass_is_not_tried_again(xen: FakeSite, code: int) -> None
 
     error = trouble(xen.attach, volume)
 
-    assert error.code == {8: "portal-dead", 11: "portal-dead", 19: "login-refused", 24: "login-auth"}.get(code, "login-failed")
+    assert error.code == {8: "portal-dead", 11: "portal-dead", 19: "login-refused", 24: "login-auth"}.get(
+        code, "login-failed"
+    )
     assert (error.clean, error.plug_tried) == (True, False)
     assert len([call for call in xen.world.calls("iscsiadm") if call[-1] == "--login"]) == 1
     assert xen.host.remains() == {}

@@ -11,15 +11,16 @@ from sites import FakeSite
 
 from one_iscsi.nodes.hypervisors import hypervisor
 from one_iscsi.remote import wrap
+from one_iscsi.san.wipe import SCRIPT as WIPE
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "src" / "one_iscsi" / "nodes"
-SCRIPTS = ("attach", "detach", "observe", "visit", "check")
+SCRIPTS = ("attach", "detach", "observe", "visit", "check", "wipe")
 
 
 def text(script: str, vm_mad: str) -> list[str]:
     parts = [NODES / "scripts" / f"{name}.sh" for name in ("initiator", "guest", script)]
-    parts.insert(2, hypervisor(vm_mad).words)
+    parts[2:2] = [hypervisor(vm_mad).words, WIPE]
     return [part.read_text() for part in parts]
 
 

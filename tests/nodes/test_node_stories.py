@@ -211,6 +211,23 @@ def test_log_in_without_a_guest(site: Site) -> None:
     assert site.nothing_left(volume)
 
 
+def test_a_wipe_from_a_host(site: Site) -> None:
+    volume = site.volume("v1")
+    site.make_dirty("v1")
+    assert trouble(site.node.start_wipe, volume, "wipe-1").code == "no-device"
+    site.node.login(volume, Identity(0, "", False), None)
+    assert site.node.wipe_status(volume, "wipe-1").state == "absent"
+
+    site.node.start_wipe(volume, "wipe-1")
+    site.node.start_wipe(volume, "wipe-1")
+    status = site.wait_for_wipe(volume, "wipe-1")
+
+    assert (status.state, status.offset, status.size_bytes) == ("done", volume.size_bytes, volume.size_bytes)
+    site.node.logout(volume)
+    assert site.nothing_left(volume)
+    assert site.is_zero("v1")
+
+
 def test_nothing_happens_to_the_guest_that_has_the_volume_when_another_is_refused(site: Site) -> None:
     volume = site.volume("v1")
     attached = site.attach(volume, guest=OTHER_GUEST)

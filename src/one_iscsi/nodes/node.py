@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from one_iscsi.errors import BadInput, NodeError
 from one_iscsi.iscsi import Portal
@@ -15,13 +16,16 @@ from one_iscsi.nodes.hypervisors import hypervisor
 from one_iscsi.nodes.troubles import no_answer, refusal
 from one_iscsi.remote import Answer, Remote, RemoteFailure
 
+if TYPE_CHECKING:
+    from one_iscsi.san import WipeStatus
+
 _SCRIPTS = Path(__file__).with_name("scripts")
 
 # A deploy id comes from oned and goes to xl and virsh: one line, and no option.
 _DOMAIN = re.compile(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*")
 
 # Seconds a script may take: a little more than all its own bounds one after the other.
-_VISIT, _CHECK, _OBSERVE, _DETACH, _ATTACH = 30, 60, 180, 300, 400
+_VISIT, _CHECK, _WIPE, _OBSERVE, _DETACH, _ATTACH = 30, 60, 60, 180, 300, 400
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,27 @@ class Node:
         """Undo ``login``."""
         self.detach(volume, None, "")
 
-    def _step(self, script: str, volume: Volume, domain: str, values: Mapping[str, str], limit: int) -> Answer:
+    def start_wipe(self, volume: Volume, job: str) -> None:
+        """Start the job ``job`` that writes zeros over the volume this host is logged in to, or resume it.
+
+        Nothing happens if it runs; it outlives every session of ours. For storage servers that cannot do it.
+        """
+        self._wipe("start", volume, job)
+
+    def wipe_status(self, volume: Volume, job: str) -> WipeStatus:
+        """How far the job is."""
+        from one_iscsi.san.wipe import status
+
+        return status(self._wipe("status", volume, job))
+
+    def _wipe(self, action: str, volume: Volume, job: str) -> Answer:
+        from one_iscsi.san.wipe import SCRIPT, values
+
+        return self._step("wipe", volume, "", {"ACTION": action, **values(job)}, _WIPE, SCRIPT)
+
+    def _step(
+        self, script: str, volume: Volume, domain: str, values: Mapping[str, str], limit: int, *more: Path
+    ) -> Answer:
         if domain and not _DOMAIN.fullmatch(domain):
             raise BadInput(f"deploy id {domain!r} cannot be used", "see the VM's DEPLOY_ID")
         portal = volume.portal
@@ -148,10 +172,10 @@ class Node:
             "LINK": volume.device_path,
             "DOMAIN": domain,
         }
-        return self._run(script, f"volume {volume.id}", values, limit)
+        return self._run(script, f"volume {volume.id}", values, limit, *more)
 
-    def _run(self, script: str, about: str, values: Mapping[str, str], limit: int) -> Answer:
-        words = (_SCRIPTS / "initiator.sh", _SCRIPTS / "guest.sh", self.hypervisor.words)
+    def _run(self, script: str, about: str, values: Mapping[str, str], limit: int, *more: Path) -> Answer:
+        words = (_SCRIPTS / "initiator.sh", _SCRIPTS / "guest.sh", self.hypervisor.words, *more)
         parts = [path.read_text() for path in (*words, _SCRIPTS / f"{script}.sh")]
         try:
             answer = self.remote.run(self.name, f"one_iscsi {script} {about}", *parts, values=values, limit=limit)

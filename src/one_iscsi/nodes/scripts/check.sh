@@ -2,11 +2,11 @@
 # What a host has and lacks. Changes nothing. Says GOOD or BAD with the kind of a thing and the thing; check.py knows
 # what they mean. Comes after guest.sh and the words of a hypervisor.
 
-# good_if KIND THING COMMAND…: good if the command succeeds
+# good_if KIND THING COMMAND…: good if the command succeeds; `fail` in it means bad, and the next thing is looked at
 good_if() {
     thing="$1 $2"
     shift 2
-    if "$@" >/dev/null 2>&1; then say GOOD "$thing"; else say BAD "$thing"; fi
+    if (fail() { exit 1; } && "$@") >/dev/null 2>&1; then say GOOD "$thing"; else say BAD "$thing"; fi
 }
 
 # has_tools NAME…
