@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -209,6 +210,27 @@ class Lab:
         }  # fmt: skip
         return int(self.root(_STRANGER.format(**words)))
 
+    def secret(self, name: str) -> str:
+        """What the node answers with when the volume's target asks who it is."""
+        record = f"/etc/iscsi/nodes/{iqn(name)}/{PORTAL.replace(':', ',')}"
+        return self.root(f"sed -n 's/^node.session.auth.password = //p' {record}*").strip()
+
+    # -- scripts of ours at work on the node -----------------------------------------------------------------------
+
+    def is_at_work(self, name: str) -> bool:
+        """Whether a script for the volume is running on the node."""
+        return self.root(f"flock -n {_lock(name)} true || echo yes") == "yes\n"
+
+    def until_at_work(self, name: str) -> None:
+        self.root(f"timeout 60 sh -c 'while flock -n {_lock(name)} true; do sleep 0.1; done'")
+
+    def until_logged_in(self) -> None:
+        self.root("timeout 60 sh -c 'until ls /sys/class/iscsi_session/session*; do sleep 0.1; done'")
+
+
+def _lock(name: str) -> str:
+    return f"/var/tmp/one_iscsi/{iqn(name)}.lock"
+
 
 class Desk:
     """A user's terminal: ``onevolume`` with an empty table."""
@@ -232,6 +254,19 @@ class Desk:
     def __call__(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> Result:
         """``onevolume WORDS``; no command may ever show a traceback."""
         return ended(self.start(*words, program=program))
+
+    def kill_ssh(self) -> None:
+        """kill -9 every ssh client that one of our commands started."""
+        found = [folder for folder in Path("/proc").iterdir() if folder.name.isdigit() and self._is_our_ssh(folder)]
+        assert found
+        for folder in found:
+            os.kill(int(folder.name), signal.SIGKILL)
+
+    def _is_our_ssh(self, process: Path) -> bool:
+        try:
+            return (process / "comm").read_text() == "ssh\n" and self.url.encode() in (process / "environ").read_bytes()
+        except OSError:
+            return False  # it ended
 
     def ok(self, *words: str) -> str:
         """The same for a command that must work; what it printed."""
@@ -288,7 +323,7 @@ class Desk:
         """A target that somebody else manages, open to all, registered as clean; its id."""
         self.lab.target("create", "--open", "ALL", *options, name, size)
         self.lab.opened_by_hand.add(name)
-        self.ok("register", iqn(name), "--portal", PORTAL, "--size", size, "--lun", "1", "--assume-clean")
+        self.ok("register", iqn(name), "--portal", "127.0.0.2:3260", "--size", size, "--lun", "1", "--assume-clean")
         return str(self.volume(name)["ID"])
 
 
