@@ -285,6 +285,19 @@ class Host:
 
     # -- what the programs see -----------------------------------------------------------------------------------
 
+    def _show_back_ends(self, state: dict, devices: dict[str, str]) -> None:
+        """Xen's block back ends in dom0's kernel; a disk in state 3 never got a device there."""
+        folder = self.root / "sys/bus/xen-backend/devices"
+        shutil.rmtree(folder, ignore_errors=True)
+        names = {4: "Connected", 6: "Closed"}
+        for domid, domain in enumerate(state["domains"].values(), 1):
+            for vdev, disk in domain["disks"].items():
+                if vdev.startswith("xvd") and disk["state"] in names and disk["source"] in devices:
+                    number = 202 << 8 | ord(vdev[3]) - ord("a") << 4
+                    physical = f"8:{16 * _disk_number(devices[disk['source']]):x}"
+                    place = folder / f"vbd-{domid}-{number}"
+                    _files(place, physical_device=physical, state=names[disk["state"]])
+
     def _show(self, state: dict) -> None:
         """Make /sys and /dev say what the state says, in the order the kernel and udev would."""
         sys_class, block, dev = self.root / "sys/class", self.root / "sys/block", self.root / "dev"
@@ -295,7 +308,7 @@ class Host:
                 shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
         disks = {session["device"]: session for session in wanted.values() if session["device"]}
         for name, session in disks.items():
-            _files(block / name, size=session["size"] // 512)
+            _files(block / name, size=session["size"] // 512, dev=f"8:{16 * _disk_number(name)}")
             _files(block / name / "device", wwid=session["wwid"], delete="")
             (block / name / "holders").mkdir(exist_ok=True)
             page = session["serial"].encode()
@@ -320,6 +333,7 @@ class Host:
         for name, session in disks.items():
             link = f"ip-{session['address']}:{session['port']}-iscsi-{session['iqn']}-lun-{session['lun']}"
             links[link] = f"../../{name}"
+        self._show_back_ends(state, {f"/dev/disk/by-path/{link}": place[6:] for link, place in links.items()})
         for path in (dev / "disk/by-path").iterdir():
             if path.name not in links:
                 path.unlink()
@@ -327,6 +341,14 @@ class Host:
             path = dev / "disk/by-path" / link
             if not path.is_symlink():
                 path.symlink_to(place)
+
+
+def _disk_number(name: str) -> int:
+    """0 for sda, 25 for sdz, 26 for sdaa."""
+    number = 0
+    for letter in name[2:]:
+        number = number * 26 + ord(letter) - ord("a") + 1
+    return number - 1
 
 
 def _executable(path: Path, text: str) -> None:

@@ -75,6 +75,22 @@ hv_disks() {
     fail hypervisor "$out"
 }
 
+# What dom0's block back end in the kernel has of our device, whichever guest it is in: no process is needed to look.
+# The disk that a refused attach leaves behind never got that far.
+hv_glance() {
+    find_device && read -r number <"/sys/block/$device/dev" || return 1
+    for backend in /sys/bus/xen-backend/devices/vbd-*; do
+        read -r physical <"$backend/physical_device" || continue
+        case $physical in [0-9a-f]*:[0-9a-f]*) ;; *) continue ;; esac
+        [ "$((0x${physical%:*})):$((0x${physical#*:}))" = "$number" ] || continue
+        xen_name "${backend##*-}"
+        ours=$name state=connected
+        read -r physical <"$backend/state" && [ "$physical" = Connected ] || state=$physical
+        return 0
+    done 2>/dev/null
+    return 1
+}
+
 hv_plug() {
     case $xen in
         xl) set -- "format=raw,vdev=$1,access=$MODE,target=$LINK" ;;
@@ -89,6 +105,10 @@ hv_plug() {
 }
 
 hv_connected() {
+    if hv_glance && [ "$ours" = "$1" ]; then
+        [ "$state" = connected ]
+        return
+    fi
     xen_list || return 1
     xen_number "$1"
     while read -r found _ _ state _; do

@@ -73,7 +73,7 @@ EOF
 
 main() {
     say PLUG_TRIED no
-    target='' plug_tried=''
+    target='' plug_tried='' FORCE=''
     lock "$IQN" 60
     if find_session; then
         session_is_new=no

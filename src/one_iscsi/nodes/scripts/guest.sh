@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # A guest and our device, in the words of a hypervisor, which are in hypervisors/xen.sh and hypervisors/kvm.sh:
 #   hv_disks               sets $disks to a line "target state source" for each disk of DOMAIN; 1: no such guest
+#   hv_glance              sets $ours and $state without asking the hypervisor; 1: not found, which proves nothing
 #   hv_plug TARGET         plugs LINK in, MODE w or r; 1: refused, 2: no such guest, 3: the guest has a disk there
 #   hv_connected TARGET    has the guest taken the disk?
 #   hv_unplug TARGET       asks the guest to let go; its exit code and words decide nothing
@@ -19,14 +20,27 @@ EOF
 }
 
 guest_let_go() {
+    if [ -n "$glanced" ]; then
+        ! hv_glance || [ "$ours" != "$unplugging" ]
+        return
+    fi
     hv_disks || return 0
     ! find_ours || [ "$ours" != "$unplugging" ]
 }
 
+# As hv_disks and find_ours. Where a glance was enough at first it is enough at the end: the kernel sees disks go.
+find_in_guest() {
+    if hv_glance; then
+        glanced=yes
+    else
+        [ -z "$glanced" ] && hv_disks && find_ours
+    fi
+}
+
 # Unplug our device wherever the guest has it, and see that the guest let go. Without a guest that is done already.
 unplug() {
-    hv_disks || return 0
-    while find_ours; do
+    glanced=
+    while find_in_guest; do
         unplugging=$ours patience=10 why="it still has $ours"
         hv_unplug "$ours" || patience=0 why=$(hv_reason)
         wait_until "$patience" guest_let_go || fail guest-refused "$why"

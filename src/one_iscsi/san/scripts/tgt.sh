@@ -104,9 +104,11 @@ open() {
     for account in $(field ACCOUNT 1); do
         tgt_unless_gone --op unbind --mode account --tid "$tid" --user "$account"
     done
-    # Accounts belong to the whole daemon: one of this name may be left over from a target that is gone.
-    tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
-    tgt --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"
+    if ! root 10 tgtadm --lld iscsi --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"; then
+        # Accounts belong to the whole daemon: one of this name is left over, perhaps of a target that is gone.
+        tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
+        tgt --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"
+    fi
     tgt --op bind --mode account --tid "$tid" --user "$CHAP_USER"
     tgt --op bind --mode target --tid "$tid" --initiator-address "$ADDRESS"
 }
