@@ -5,6 +5,7 @@ A storage server that cannot be logged in to (``static``) has its volumes wiped 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -83,6 +84,8 @@ def start(core: Core, volume: Volume, host: str = "", vm_mad: str = "") -> Op:
     payload = {"host": host, "vm_mad": vm_mad}
     if not core.server(volume).can_close and not host:
         payload = _some_host(core, volume)
+    # The job's name on the storage server: starting it twice is one wipe, and no other wipe ever had it.
+    payload["job"] = f"volume{volume.id}-{secrets.token_hex(6)}"
     wiping, op = core.store.begin(volume, KIND, states.WIPING, core.who, phase="reserved", payload=payload, why="wipe")
     return _launch(core, op, wiping)
 
@@ -112,17 +115,11 @@ def _place(core: Core, op: Op, volume: Volume) -> _Place:
     return _OnNode(core, op.payload["host"], op.payload["vm_mad"])
 
 
-def _job(op: Op) -> str:
-    """The job's name on the storage server: starting it twice is one wipe; no other wipe, of a database made anew,
-    ever has it."""
-    return f"volume{op.volume_id}-{op.id}-{op.created_at}"
-
-
 def _launch(core: Core, op: Op, volume: Volume) -> Op:
     op = core.store.advance(op, STARTING)
     core.report(f"starting the wipe of volume {volume.id}")
     try:
-        _place(core, op, volume).start(volume, _job(op))
+        _place(core, op, volume).start(volume, op.payload["job"])
     except (StorageError, NodeError) as error:
         if error.code in _NOT_ITS_FAULT:
             core.store.fail(op, str(error))
@@ -155,7 +152,7 @@ def look(core: Core, op: Op) -> WipeStatus | None:
     volume = core.store.volume(op.volume_id)
     place = _place(core, op, volume)
     try:
-        status = place.status(volume, _job(op)) if op.phase == RUNNING else None
+        status = place.status(volume, op.payload["job"]) if op.phase == RUNNING else None
         if status is None or status.state == "absent":
             _launch(core, op, volume)
             return None
