@@ -303,6 +303,7 @@ def _give_back(core: Core, op: Op, guest_saw_it: bool) -> Volume:
     volume = core.store.finish(op, status, core.who, why="attach undone", attachment="delete")
     if status == states.DIRTY:
         wiping.start_or_leave(core, volume, op.payload["host"], op.payload["vm_mad"])
+        volume = core.store.volume(volume.id)
     return volume
 
 
