@@ -18,6 +18,7 @@ from one_iscsi.frontend import Frontend
 
 LAB_ONED = Path(__file__).resolve().parents[2] / "lab" / "oned"
 
+
 def _lab_oned(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, LAB_ONED, *map(str, arguments)], text=True, capture_output=True)
 
