@@ -307,14 +307,6 @@ class Host:
                 shutil.rmtree(path)
                 shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
         disks = {session["device"]: session for session in wanted.values() if session["device"]}
-        for name, session in disks.items():
-            _files(block / name, size=session["size"] // 512, dev=f"8:{16 * _disk_number(name)}")
-            _files(block / name / "device", wwid=session["wwid"], delete="")
-            (block / name / "holders").mkdir(exist_ok=True)
-            page = session["serial"].encode()
-            (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
-            if not (dev / name).is_symlink():
-                (dev / name).symlink_to(session["path"])
         for name, session in wanted.items():
             sid = name[7:]
             _files(sys_class / f"iscsi_session/{name}", targetname=session["iqn"], state=session["state"])
@@ -325,6 +317,14 @@ class Host:
                 (device / session["device"]).mkdir(parents=True, exist_ok=True)
             else:
                 shutil.rmtree(device.parent, ignore_errors=True)
+        for name, session in disks.items():
+            _files(block / name, size=session["size"] // 512, dev=f"8:{16 * _disk_number(name)}")
+            _files(block / name / "device", wwid=session["wwid"], delete="")
+            (block / name / "holders").mkdir(exist_ok=True)
+            page = session["serial"].encode()
+            (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
+            if not (dev / name).is_symlink():
+                (dev / name).symlink_to(session["path"])
         for path in block.iterdir():
             if path.name not in disks and (path / "device").exists():
                 shutil.rmtree(path)

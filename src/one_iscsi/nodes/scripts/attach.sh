@@ -19,8 +19,12 @@ give_up() {
     fail "$1" "$2"
 }
 
+# The kernel shows a disk below its session a moment before it shows it in /sys/block.
+disk_is_ready() {
+    find_device && read -r sectors <"/sys/block/$device/size" && [ "$sectors" -gt 0 ]
+}
+
 check_identity() {
-    read -r sectors <"/sys/block/$device/size"
     bytes=$((sectors * 512))
     [ "$WANTED_SIZE" = 0 ] || [ "$bytes" = "$WANTED_SIZE" ] ||
         give_up wrong-size "$device has $bytes bytes instead of $WANTED_SIZE"
@@ -86,7 +90,7 @@ main() {
         fill_record || give_up record-failed "$out"
         log_in || give_up "$trouble" "$(iscsi_reason)"
     fi
-    wait_until 20 find_device || give_up no-device "LUN $LUN does not show up"
+    wait_until 20 disk_is_ready || give_up no-device "LUN $LUN does not show up, or has no bytes"
     check_identity
     wait_until 10 link_is_ours || give_up no-device "$LINK does not lead to $device"
     if [ -n "$DOMAIN" ] && [ -z "$target" ]; then
