@@ -308,6 +308,10 @@ def xenstore_read(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     state = host.state()
     values = ""
     for path in arguments:
+        name = re.fullmatch(r"/local/domain/(\d+)/name", path)
+        if name and int(name[1]) <= len(state["domains"]):
+            values += list(state["domains"])[int(name[1]) - 1] + "\n"
+            continue
         match = re.fullmatch(r"/local/domain/0/backend/vbd/(\d+)/(\d+)/params", path)
         domains = list(state["domains"].values())
         disks = {_number(vdev): disk for vdev, disk in domains[int(match[1]) - 1]["disks"].items()} if match else {}

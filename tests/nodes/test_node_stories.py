@@ -240,6 +240,19 @@ def test_nothing_happens_to_the_guest_that_has_the_volume_when_another_is_refuse
     assert (seen.target, seen.state, seen.session) == (attached.target, "connected", True)
 
 
+def test_a_refusal_costs_the_guest_none_of_its_other_disks(site: Site) -> None:
+    theirs, ours = site.volume("v1"), site.volume("v22")
+    first, second, *_ = site.node.hypervisor.target_names
+    site.attach(theirs, [first], guest=OTHER_GUEST)
+    site.attach(ours, [first])
+
+    assert trouble(site.attach, theirs, [second]).code == "guest-refused"
+
+    assert site.node.observe(ours, site.guest).target == first
+    assert site.node.observe(theirs, site.guest).target is None
+    assert site.node.observe(theirs, OTHER_GUEST).target == first
+
+
 def test_a_dead_portal_is_known_within_seconds(site: Site) -> None:
     volume = site.volume("v1")
     site.portal_dies()

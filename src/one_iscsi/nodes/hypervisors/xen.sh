@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # The words of a hypervisor (guest.sh says which), for Xen: xl, and xm where there is no xl.
 
+known_domid=''
 xen=xl
 command -v xl >/dev/null || xen=xm
 
@@ -75,14 +76,20 @@ hv_disks() {
     fail hypervisor "$out"
 }
 
-# What dom0's block back end in the kernel has of our device, whichever guest it is in: no process is needed to look.
-# The disk that a refused attach leaves behind never got that far.
+# What dom0's block back end in the kernel has of our device for the guest: it looks without a process, but for asking
+# once which guest has this number. The disk that a refused attach leaves behind never got that far.
 hv_glance() {
     find_device && read -r number <"/sys/block/$device/dev" || return 1
     for backend in /sys/bus/xen-backend/devices/vbd-*; do
         read -r physical <"$backend/physical_device" || continue
         case $physical in [0-9a-f]*:[0-9a-f]*) ;; *) continue ;; esac
         [ "$((0x${physical%:*})):$((0x${physical#*:}))" = "$number" ] || continue
+        domid=${backend##*/vbd-} domid=${domid%-*}
+        if [ "$domid" != "$known_domid" ]; then
+            # Another guest's disk must never be taken for ours: what is plugged in there in ours may be another volume.
+            root 10 xenstore-read "/local/domain/$domid/name" && [ "$out" = "$DOMAIN" ] || [ "$domid" = "$DOMAIN" ] || continue
+            known_domid=$domid
+        fi
         xen_name "${backend##*-}"
         ours=$name state=connected
         read -r physical <"$backend/state" && [ "$physical" = Connected ] || state=$physical
