@@ -27,7 +27,7 @@ install_frontend() {
     rm -rf "$library.new"
     mkdir -p "$library.new"
     python3 -m venv "$library.new/venv"
-    "$library.new/venv/bin/pip" install -q --disable-pip-version-check "$here"
+    "$library.new/venv/bin/pip" install -qq --disable-pip-version-check "$here"
     install -m 0644 "$here/share/one_iscsi.sudoers" "$library.new/one_iscsi.sudoers"
     rm -rf "$library"
     mv "$library.new" "$library"

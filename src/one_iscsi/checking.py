@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from one_iscsi.core import Core, default_database
 from one_iscsi.errors import OneIscsiError
@@ -39,19 +40,19 @@ def check(hosts: list[str], sans: list[str]) -> list[Result]:
     with opened[0] as store:
         core = Core(store, Actor(0, "check"))
         look("front end", "OpenNebula's ssh wrappers are there", core.remote.wrappers)
-        oned = look("front end", "oned answers", lambda: core.frontend.whoami())
+        look("front end", "oned answers", lambda: core.frontend.whoami())
         for name in hosts:
-            if oned:
-                look(f"host {name}", "oned knows it", lambda name=name: core.frontend.host(name))  # type: ignore[misc]
-            results += _host(core, name, core.frontend.host(name).vm_mad if oned else "")
+            results += _host(core, name)
         for name in sans:
-            look(f"storage server {name}", "answers", lambda name=name: _san(core, name))  # type: ignore[misc]
+            look(f"storage server {name}", "it answers", partial(_san, core, name))
     return results
 
 
-def _host(core: Core, name: str, vm_mad: str) -> list[Result]:
+def _host(core: Core, name: str) -> list[Result]:
+    """What the host itself says; it must be one of oned's, for oned knows its hypervisor."""
     where = f"host {name}"
     try:
+        vm_mad = core.frontend.host(name).vm_mad
         return [Result(where, one.ok, one.what, one.fix) for one in core.node(name, vm_mad).check()]
     except OneIscsiError as error:
         return [Result(where, False, error.what, error.fix)]
