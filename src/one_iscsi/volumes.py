@@ -53,6 +53,7 @@ def register(core: Core, wanted: Registration) -> Volume:
     size_bytes, lun, serial = wanted.size_bytes, wanted.lun, ""
     if server.can_close:
         target = next((target for target in server.targets() if target.iqn == wanted.iqn), None)
+        core.store.seen_san(san.id)
         if not target:
             raise NotFound(f"storage server {san.name} has no target {wanted.iqn}", "create it there first")
         if size_bytes and size_bytes != target.size_bytes:
