@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,9 +54,7 @@ timeout 10 tgtadm --lld iscsi --op show --mode target | awk '
     section == "ACL" && /^        / { print "access for " $1 " to " iqn }'
 """
 
-# Whatever an earlier test, perhaps a failed one, left: away with it.
-_SWEEP = (
-    r"""
+_SWEEP = r"""
 kill -CONT $(pidof tgtd)
 for guest in one-7 one-8; do
     xl unpause $guest
@@ -68,9 +67,9 @@ for f in /srv/*.target; do [ ! -e "$f" ] || /lab/seed/target delete "$(basename 
 for account in $(tgtadm --lld iscsi --op show --mode account | sed -n 's/^    //p'); do
     tgtadm --lld iscsi --op delete --mode account --user "$account"
 done
+losetup -D
+true
 """
-    + "true"
-)
 
 # What the guest's console said since it was last asked, once it says what is waited for.
 _LISTEN = r"""
@@ -120,22 +119,28 @@ class Lab:
         self.env = {**os.environ, **self._exports("env", NODE)}
         self.reset_oned()
         self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
+        self.first_database = folder / "first.db"
         self.opened_by_hand: set[str] = set()
         self._guests: set[str] = set(GUESTS) & set(self.root("xl list").split())
         self.clean()
 
     def close(self) -> None:
+        self.sweep()
         self._run("oned", "stop", f"--state={self.oned}")
 
     def clean(self) -> None:
         """The state every test begins with."""
         self.reset_oned()
-        self.root(_SWEEP)
-        self.opened_by_hand = set()
+        self.sweep()
         for guest in GUESTS:
             if guest not in self._guests:
                 self._run("guest", "start", guest)
                 self._guests.add(guest)
+
+    def sweep(self) -> None:
+        """Whatever a test, perhaps a failed one, left: away with it."""
+        self.root(_SWEEP)
+        self.opened_by_hand = set()
 
     @staticmethod
     def _run(tool: str, *words: str) -> str:
@@ -233,12 +238,18 @@ def _lock(name: str) -> str:
 
 
 class Desk:
-    """A user's terminal: ``onevolume`` with an empty table."""
+    """A user's terminal: ``onevolume`` with a table that knows the lab's storage server, tgt1, and no volume."""
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab = lab
-        self.url = f"sqlite:///{folder}/one_volume.db"
+        database = folder / "one_volume.db"
+        self.url = f"sqlite:///{database}"
         self.env = {**lab.env, "ONE_ISCSI_DATABASE": self.url}
+        if lab.first_database.exists():
+            shutil.copy(lab.first_database, database)
+        else:
+            self.ok("san", "create", "tgt1", "--kind", "tgt", "--host", NODE, "--portal", PORTAL)
+            shutil.copy(database, lab.first_database)
 
     def start(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> subprocess.Popen[str]:
         """``onevolume WORDS``, still running."""
@@ -314,9 +325,7 @@ class Desk:
     def with_volume(self, name: str, size: str, *options: str, portal: str = PORTAL) -> str:
         """A target of tgt that belongs to nobody, registered and free; its id."""
         self.lab.target("create", *options, name, size)
-        if "tgt1" not in self.ok("san", "list", "--csv"):
-            self.ok("san", "create", "tgt1", "--kind", "tgt", "--host", NODE, "--portal", portal)
-        self.ok("register", iqn(name), "--san", "tgt1", "--assume-clean")
+        self.ok("register", iqn(name), "--san", "tgt1", "--portal", portal, "--assume-clean")
         return str(self.volume(name)["ID"])
 
     def with_static_volume(self, name: str, size: str, *options: str) -> str:

@@ -29,17 +29,12 @@ def test_the_storage_server_hangs(desk: Desk, lab: Lab) -> None:
     assert lab.leftovers() == []
 
 
-def test_the_host_does_not_know_the_guest(desk: Desk, lab: Lab) -> None:
-    desk.with_volume("v", "1M")
-    assert "there is no such guest (one-99 is an invalid domain identifier" in desk.refused(8, "attach", "99", "1M")
-    assert lab.leftovers() == []
-
-
-def test_no_volume_is_large_enough_or_none_is_left(desk: Desk, lab: Lab) -> None:
+def test_no_volume_is_there_or_none_is_large_enough_or_no_guest_is_there(desk: Desk, lab: Lab) -> None:
     assert "no volume is free" in desk.refused(4, "attach", "7", "1M")
     desk.with_volume("v", "1M")
     error = desk.refused(4, "attach", "7", "2M")
     assert "no free volume of 2M, the largest free one has 1M: ask for less" in error
+    assert "there is no such guest (one-99 is an invalid domain identifier" in desk.refused(8, "attach", "99", "1M")
     assert lab.leftovers() == []
 
 
