@@ -20,7 +20,7 @@ from pathlib import Path
 
 from one_iscsi.errors import BadInput, SetupError
 
-COMMON_SH = Path(__file__).with_name("scripts") / "common.sh"
+_COMMON_SH = Path(__file__).with_name("scripts") / "common.sh"
 _LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 # The wrappers use $SSH HOST without quotes: a name must be one word and no option.
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@%-]*")
@@ -114,14 +114,29 @@ def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
     through an argument, a variable of the environment or a file.
     """
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    text = "\n".join([assignments, COMMON_SH.read_text(), *parts, 'main </dev/null && printf "%s\\n" END=ok\n'])
+    script = "\n".join([common(), *map(compact, parts)])
+    text = f'{assignments}{script}\nmain </dev/null && printf "%s\\n" END=ok\n'
     return f"""one_iscsi() {{
 trap '' HUP PIPE
-printf %s {shlex.quote(text)} | timeout -k 5 {limit} bash -s
+printf %s {shlex.quote(text)} | timeout -k 5 {limit} bash -c 'eval "$(cat)"'
 case $? in 124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;; esac
 }}
 one_iscsi
 """
+
+
+def common() -> str:
+    """The words of every script, ready to be sent."""
+    return compact(_COMMON_SH.read_text())
+
+
+def compact(script: str) -> str:
+    """A script without its comments and indentation: a shell reads what comes by ssh byte by byte, which is slow.
+
+    Scripts must not need either: no here-document or quoted text of theirs has a line that begins with a blank or #.
+    """
+    lines = (line.lstrip(" \t") for line in script.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 def parse(output: str) -> Answer | None:

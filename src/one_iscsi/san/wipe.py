@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from one_iscsi.remote import COMMON_SH, Answer
+from one_iscsi.remote import Answer, common, compact
 from one_iscsi.san.base import WipeStatus
 
 SCRIPT = Path(__file__).with_name("scripts") / "wipe.sh"
@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("scripts") / "wipe.sh"
 
 def values(job: str) -> dict[str, str]:
     """The values of ``wipe.sh``: the job is told its own script, for it runs on after the one that starts it."""
-    return {"JOB": job, "WIPE_SCRIPT": COMMON_SH.read_text() + SCRIPT.read_text()}
+    return {"JOB": job, "WIPE_SCRIPT": f"{common()}\n{compact(SCRIPT.read_text())}"}
 
 
 def status(answer: Answer) -> WipeStatus:
