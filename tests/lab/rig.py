@@ -20,6 +20,8 @@ LAB = HERE.parents[1] / "lab"
 KILLED = HERE.parent / "core" / "killed.py"
 NODE = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
 PORTAL = "127.0.0.1:3260"
+#: The same server by another address, which no storage server in the table has: its targets are managed by hand.
+BY_HAND = "127.0.0.2:3260"
 GUESTS = ("one-7", "one-8")
 MIB = 1 << 20
 
@@ -332,7 +334,7 @@ class Desk:
         """A target that somebody else manages, open to all, registered as clean; its id."""
         self.lab.target("create", "--open", "ALL", *options, name, size)
         self.lab.opened_by_hand.add(name)
-        self.ok("register", iqn(name), "--portal", "127.0.0.2:3260", "--size", size, "--lun", "1", "--assume-clean")
+        self.ok("register", iqn(name), "--portal", BY_HAND, "--size", size, "--lun", "1", "--assume-clean")
         return str(self.volume(name)["ID"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rig import MIB, PORTAL, Desk, Lab, iqn
+from rig import BY_HAND, MIB, Desk, Lab, iqn
 
 
 def test_a_target_managed_by_hand(desk: Desk, lab: Lab) -> None:
@@ -10,7 +10,7 @@ def test_a_target_managed_by_hand(desk: Desk, lab: Lab) -> None:
     lab.opened_by_hand.add("hand")
 
     # what the admin believes its size to be is corrected by the node that wipes it
-    said = desk.ok("register", iqn("hand"), "--portal", PORTAL, "--size", "1M", "--lun", "1", "--wait")
+    said = desk.ok("register", iqn("hand"), "--portal", BY_HAND, "--size", "1M", "--lun", "1", "--wait")
     assert said.splitlines()[-1] == "volume 1 is free"
     row = desk.volume("hand")
     assert row["SIZE"] == 2 * MIB
