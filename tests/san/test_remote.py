@@ -89,13 +89,13 @@ def test_a_connection_lost_on_the_way_leaves_the_outcome_unknown(real: Real) -> 
     mark = Path("/dev/shm") / f"one_iscsi-test-{os.getpid()}"
 
     def cut() -> None:
-        wait_for(lambda: real.processes("sleep 1.5"))
+        wait_for(lambda: real.processes("sleep 3.5"))
         for pid in real.processes("sshd: oneadmin"):
             os.kill(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=cut)
     thread.start()
-    assert failure(SERVER, f"main() {{ sleep 1.5; touch {mark}; }}").code == "unknown"
+    assert failure(SERVER, f"main() {{ sleep 3.5; touch {mark}; }}").code == "unknown"
     thread.join()
     assert not mark.exists()
     wait_for(mark.exists)  # the script ran on

@@ -44,9 +44,19 @@ def job_processes(job: str) -> list[int]:
 
 
 def kill_job(job: str) -> None:
-    for pid in job_processes(job):
+    """Kills the job and waits until it holds no lock: that is when the kernel calls it a zombie, or nothing at all."""
+    pids = job_processes(job)
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not any(lives(pid) for pid in pids))
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def finish(server: StorageServer, vol: Volume, job: str) -> WipeStatus:
