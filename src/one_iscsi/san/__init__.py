@@ -7,11 +7,11 @@ from collections.abc import Callable
 from one_iscsi.errors import SetupError
 from one_iscsi.model import San
 from one_iscsi.remote import Remote
-from one_iscsi.san.base import Exposure, Session, StorageServer, TargetInfo, WipeStatus
+from one_iscsi.san.base import Capacity, Exposure, Session, StorageServer, TargetInfo, WipeStatus
 from one_iscsi.san.static import Static
 from one_iscsi.san.tgt import Tgt
 
-__all__ = ["KINDS", "Exposure", "Session", "StorageServer", "TargetInfo", "WipeStatus", "server"]
+__all__ = ["KINDS", "Capacity", "Exposure", "Session", "StorageServer", "TargetInfo", "WipeStatus", "server"]
 
 #: ``San.kind`` → what speaks to such a server.
 KINDS: dict[str, Callable[[San, Remote], StorageServer]] = {"static": Static, "tgt": Tgt}

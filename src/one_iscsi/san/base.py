@@ -56,6 +56,14 @@ class WipeStatus:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """Bytes in the place where a storage server makes volumes (volume group, thin pool, file system)."""
+
+    total_bytes: int
+    free_bytes: int
+
+
 class StorageServer(Protocol):
     """A storage server. Every method is one round trip, can be repeated, and raises StorageError.
 
@@ -66,6 +74,8 @@ class StorageServer(Protocol):
     kind: str
     #: False if access cannot be closed from here: then ``close`` and ``drop`` prove nothing.
     can_close: bool
+    #: False for a server on which no volumes are made: a kind that cannot, or one without a location.
+    can_create: bool
 
     def targets(self) -> list[TargetInfo]:
         """Every disk the server offers."""
@@ -97,3 +107,30 @@ class StorageServer(Protocol):
 
     def wipe_status(self, volume: Volume, job: str) -> WipeStatus:
         """How far the job is."""
+
+    def capacity(self) -> Capacity:
+        """The room in the server's location; an error names what keeps volumes from being made there.
+
+        ``no-location``: the server has none, or there is no such volume group, thin pool or folder.
+        """
+
+    def create(self, volume: Volume, scsi_id: str) -> TargetInfo:
+        """Make a volume's backing store (whole 4 MiB extents on LVM), its target and its LUN ``volume.lun``.
+
+        The disk has ``volume.serial`` and ``scsi_id`` (16 hexadecimal digits) for an identity, comes back with the
+        target daemon and the machine, and is closed to all. One that was begun is finished, a finished one stays.
+        ``no-space``; ``foreign``: something of this name is there that was not made for the volume. After an error
+        nothing that was made here is left, except when nobody knows (``unreachable``, ``timeout``, ``unknown``).
+        """
+
+    def remove(self, volume: Volume) -> None:
+        """Remove what ``create`` made, with its data; what is gone already is fine.
+
+        ``in-use`` while somebody is logged in; ``foreign`` if the target was not made by ``create``.
+        """
+
+    def grow(self, volume: Volume, size_bytes: int) -> TargetInfo:
+        """Make the backing store this large (never smaller), then the disk.
+
+        ``cannot-grow`` with the reason where the disk cannot change now; ``no-space``; ``foreign``.
+        """

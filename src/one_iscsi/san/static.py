@@ -7,7 +7,7 @@ from typing import NoReturn
 from one_iscsi.errors import StorageError
 from one_iscsi.model import Chap, San, Volume
 from one_iscsi.remote import Remote
-from one_iscsi.san.base import Exposure, TargetInfo, WipeStatus
+from one_iscsi.san.base import Capacity, Exposure, TargetInfo, WipeStatus
 
 
 class Static:
@@ -15,6 +15,7 @@ class Static:
 
     kind = "static"
     can_close = False
+    can_create = False
 
     def __init__(self, san: San, remote: Remote) -> None:
         self._san = san
@@ -49,6 +50,22 @@ class Static:
     def wipe_status(self, volume: Volume, job: str) -> WipeStatus:
         """Not possible."""
         self._refuse("wipe a volume", "wipe it from a host")
+
+    def capacity(self) -> Capacity:
+        """Not possible."""
+        self._refuse("tell how much room it has", "look there")
+
+    def create(self, volume: Volume, scsi_id: str) -> TargetInfo:
+        """Not possible."""
+        self._refuse("make a volume", "create a target there, then register it")
+
+    def remove(self, volume: Volume) -> None:
+        """Not possible."""
+        self._refuse("remove a volume", "remove its target there")
+
+    def grow(self, volume: Volume, size_bytes: int) -> TargetInfo:
+        """Not possible."""
+        self._refuse("change the size of a volume", "make a larger one and copy the data")
 
     def _refuse(self, what: str, fix: str) -> NoReturn:
         raise StorageError(f"storage server {self._san.name} is static: it cannot {what}", fix, "unsupported")

@@ -14,7 +14,7 @@ from one_iscsi.iscsi import is_default_serial
 from one_iscsi.model import Chap, San, Volume
 from one_iscsi.remote import Answer, Remote, RemoteFailure
 from one_iscsi.san import wipe
-from one_iscsi.san.base import Exposure, Session, TargetInfo, WipeStatus
+from one_iscsi.san.base import Capacity, Exposure, Session, TargetInfo, WipeStatus
 
 _SCRIPT = Path(__file__).with_name("scripts") / "tgt.sh"
 
@@ -33,6 +33,7 @@ _FIXES = {
     "in-use": "log the initiator out first",
     "still-in": "fence the host",
     "wrong-device": "look at the target's configuration before anything else",
+    "no-location": "create the targets there and register them",
     "busy": "try again later",
 }
 
@@ -42,6 +43,7 @@ class Tgt:
 
     kind = "tgt"
     can_close = True
+    can_create = False
 
     def __init__(self, san: San, remote: Remote) -> None:
         self._san = san
@@ -93,6 +95,25 @@ class Tgt:
     def wipe_status(self, volume: Volume, job: str) -> WipeStatus:
         """How far the wipe is."""
         return wipe.status(self._run("wipe_status", "look at wipe", {"IQN": volume.iqn, **wipe.values(job)}))
+
+    def capacity(self) -> Capacity:
+        """Not possible yet."""
+        raise self._no_location()
+
+    def create(self, volume: Volume, scsi_id: str) -> TargetInfo:
+        """Not possible yet."""
+        raise self._no_location()
+
+    def remove(self, volume: Volume) -> None:
+        """Not possible yet."""
+        raise self._no_location()
+
+    def grow(self, volume: Volume, size_bytes: int) -> TargetInfo:
+        """Not possible yet."""
+        raise self._no_location()
+
+    def _no_location(self) -> StorageError:
+        return self._error("no-location", "no volumes are made on it")
 
     def _run(self, action: str, label: str, values: Mapping[str, str]) -> Answer:
         if not self._san.ssh_host:
