@@ -1,12 +1,14 @@
-"""The reference says what the commands say."""
+"""The reference, the manual page and the completion say what the commands say."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from one_iscsi.cli import main, reference
+from one_iscsi.cli import main, manual, reference
 from one_iscsi.cli.parser import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,3 +37,37 @@ def test_a_usage_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused.value.code == 2
     error = capsys.readouterr().err
     assert error == ("onevolume attach: the following arguments are required: VM: see onevolume attach --help\n")
+
+
+def test_the_manual_page_is_one_that_man_can_show() -> None:
+    groff = ["groff", "-man", "-ww", "-Kutf8", "-Tutf8", "-P-c", "-P-b", "-P-u", "-rLL=200n"]
+    shown = subprocess.run(groff, input=manual.text().encode(), capture_output=True, check=True)
+    assert not shown.stderr
+    page = shown.stdout.decode()
+    for command in COMMANDS:
+        assert reference.usage(command).replace("…", "...") in page
+        assert all(example in page for example in command.examples)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("onevolume att", {"attach"}),
+        ("onevolume san cr", {"create"}),
+        ("onevolume san create --ki", {"--kind"}),
+        ("onevolume attach --on-terminate ", {"keep", "release"}),
+    ],
+)
+def test_bash_completes(typed: str, offered: set[str], tmp_path: Path) -> None:
+    shtab = [sys.executable, "-m", "shtab", "--shell=bash", "one_iscsi.cli.parser.build"]
+    made = subprocess.run(shtab, capture_output=True, check=True).stdout
+    (tmp_path / "onevolume").write_bytes(made)
+    tab = r"""
+        . "$1"; shift
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        function=$(complete -p onevolume | sed 's/.* -F \([^ ]*\).*/\1/')
+        $function
+        printf '%s\n' "${COMPREPLY[@]}"
+    """
+    words = ["bash", "-c", tab, "tab", str(tmp_path / "onevolume"), *typed.split(" ")]
+    assert set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()) == offered

@@ -16,12 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Every error is one line on stderr."""
     from one_iscsi.cli.parser import build
 
-    parser = build()
-    if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
-
-        argcomplete.autocomplete(parser)
-    options = parser.parse_args(arguments)
+    options = build().parse_args(arguments)
     try:
         become_oneadmin()
         code = options.run(options)
