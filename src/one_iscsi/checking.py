@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from one_iscsi.core import Core, default_database
+from one_iscsi import config
+from one_iscsi.core import Core
 from one_iscsi.errors import OneIscsiError
 from one_iscsi.store import Actor, Store
 
@@ -35,10 +36,11 @@ def check(hosts: list[str], sans: list[str]) -> list[Result]:
         return True
 
     opened: list[Store] = []
-    if not look("front end", "the database can be opened", lambda: opened.append(Store.open(default_database()))):
+    configured = config.load()
+    if not look("front end", "the database can be opened", lambda: opened.append(Store.open(configured.database))):
         return results
     with opened[0] as store:
-        core = Core(store, Actor(0, "check"))
+        core = Core(store, Actor(0, "check"), config=configured)
         look("front end", "OpenNebula's ssh wrappers are there", core.remote.wrappers)
         look("front end", "oned answers", lambda: core.frontend.whoami())
         for name in hosts:

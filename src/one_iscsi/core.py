@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from one_iscsi.config import Config
 from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal, is_default_serial
 from one_iscsi.model import Identity, Volume
@@ -18,17 +18,6 @@ if TYPE_CHECKING:  # imported where they are needed: a listing must not pay for 
     from one_iscsi.frontend import Frontend
     from one_iscsi.nodes import Node
     from one_iscsi.san import StorageServer
-
-_PACKAGED_STATE = "/var/lib/one"
-
-
-def default_database() -> str:
-    """The URL of the companion table: ``ONE_ISCSI_DATABASE``, else SQLite beside OpenNebula's own database."""
-    url = os.environ.get("ONE_ISCSI_DATABASE")
-    if url:
-        return url
-    location = os.environ.get("ONE_LOCATION")
-    return f"sqlite:///{location + '/var' if location else _PACKAGED_STATE}/one_volume.db"
 
 
 def _silent(_: str) -> None:
@@ -46,18 +35,19 @@ class Core:
     who: Actor
     report: Callable[[str], None] = _silent
     warn: Callable[[str], None] = _silent
+    config: Config = field(default_factory=Config)
 
     @cached_property
     def remote(self) -> Remote:
         """How scripts reach other machines."""
-        return Remote()
+        return Remote(self.config.ssh_connect_timeout)
 
     @cached_property
     def frontend(self) -> Frontend:
         """oned; FrontendError if this user has no OpenNebula session."""
         from one_iscsi.frontend import Frontend
 
-        return Frontend.from_environment()
+        return Frontend.from_environment(self.config.oned_timeout)
 
     def node(self, host: str, vm_mad: str) -> Node:
         """The host ``host`` with the hypervisor of ``vm_mad``."""

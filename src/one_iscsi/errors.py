@@ -107,3 +107,9 @@ class SetupError(OneIscsiError):
     """This front end lacks something, such as OpenNebula's ssh wrappers."""
 
     exit_code = 12
+
+
+class ConfigError(OneIscsiError):
+    """The configuration file cannot be read, or has a mistake."""
+
+    exit_code = 13

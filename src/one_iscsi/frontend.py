@@ -72,7 +72,7 @@ class Frontend:
         self._server: Any = None
 
     @classmethod
-    def from_environment(cls) -> Frontend:
+    def from_environment(cls, limit: float = 20.0) -> Frontend:
         """The oned and the session OpenNebula's CLI would take (``src/oca/ruby/opennebula/lib/client.rb``).
 
         Endpoint: ONE_XMLRPC, else the file ``one_endpoint`` in ``~/.one`` or ``/var/lib/one/.one``, else localhost.
@@ -85,7 +85,7 @@ class Frontend:
         if not session:
             fix = "log in with oneuser login, or let ONE_AUTH name a file that holds user:password"
             raise FrontendError(f"there is no session in {auth}" if auth else "there is no one_auth file", fix)
-        return cls(endpoint.strip(), session)
+        return cls(endpoint.strip(), session, limit)
 
     def vm(self, ref: str | int) -> Vm:
         """A VM by id, DONE or not, or by its exact name among those that are not DONE. A name of digits is an id first.

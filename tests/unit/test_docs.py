@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from one_iscsi.cli import main, manual, reference
+from one_iscsi.cli import configuration, main, manual, reference
 from one_iscsi.cli.parser import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_reference_is_made_from_the_commands() -> None:
     made = "python -m one_iscsi.cli.reference > docs/cli.md"
     assert (ROOT / "docs" / "cli.md").read_text() == reference.text(), f"docs/cli.md is out of date: {made}"
+
+
+def test_the_page_about_the_configuration_is_made_from_its_schema() -> None:
+    made = "python -m one_iscsi.cli.configuration > docs/configuration.md"
+    written = (ROOT / "docs" / "configuration.md").read_text()
+    assert written == configuration.text(), f"docs/configuration.md is out of date: {made}"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

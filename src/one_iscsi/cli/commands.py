@@ -13,7 +13,8 @@ from one_iscsi.errors import NotFound
 from one_iscsi.model import Attachment
 
 
-def _print_list(options: Namespace, pool: str, name: str, found: list[Document], columns: Sequence[Column]) -> None:
+def print_list(options: Namespace, pool: str, name: str, found: list[Document], columns: Sequence[Column]) -> None:
+    """A pool in the form that was asked for."""
     if options.form == "json":
         output.as_json({pool: {name: found}})
     elif options.form == "xml":
@@ -24,7 +25,8 @@ def _print_list(options: Namespace, pool: str, name: str, found: list[Document],
         output.table(found, columns)
 
 
-def _print_one(options: Namespace, name: str, document: Document, title: str = "") -> None:
+def print_one(options: Namespace, name: str, document: Document, title: str = "") -> None:
+    """One record in the form that was asked for."""
     if options.form == "json":
         output.as_json({name: document})
     elif options.form == "xml":
@@ -48,7 +50,7 @@ def list_volumes(options: Namespace) -> None:
             documents.volume(row, names.get(row.san_id, "-"), attachments.get(row.id, []))
             for row in store.volumes(status=options.status, san_id=san_id)
         ]
-    _print_list(options, "VOLUME_POOL", "VOLUME", found, documents.VOLUMES)
+    print_list(options, "VOLUME_POOL", "VOLUME", found, documents.VOLUMES)
 
 
 def show_volume(options: Namespace) -> None:
@@ -59,7 +61,7 @@ def show_volume(options: Namespace) -> None:
         row = here.store.volume(options.volume)
         document = documents.volume(row, here.store.san(row.san_id).name, here.store.attachments(volume_id=row.id))
         document["OPERATION"] = [documents.operation(op) for op in here.store.ops(volume_id=row.id)]
-    _print_one(options, "VOLUME", document)
+    print_one(options, "VOLUME", document)
 
 
 def list_events(options: Namespace) -> None:
@@ -74,28 +76,28 @@ def list_events(options: Namespace) -> None:
                     raise
                 volume_id = int(options.volume)
         found: list[Document] = [documents.event(row) for row in here.store.events(volume_id, options.limit)]
-    _print_list(options, "EVENT_POOL", "EVENT", found, documents.EVENTS)
+    print_list(options, "EVENT_POOL", "EVENT", found, documents.EVENTS)
 
 
 def list_sans(options: Namespace) -> None:
     """``onevolume san list``."""
     with core() as here:
         found: list[Document] = [documents.san(row) for row in here.store.sans()]
-    _print_list(options, "SAN_POOL", "SAN", found, documents.SANS)
+    print_list(options, "SAN_POOL", "SAN", found, documents.SANS)
 
 
 def show_san(options: Namespace) -> None:
     """``onevolume san show``."""
     with core() as here:
         document = documents.san(here.store.san(options.san))
-    _print_one(options, "SAN", document, "STORAGE SERVER")
+    print_one(options, "SAN", document, "STORAGE SERVER")
 
 
 def list_hosts(options: Namespace) -> None:
     """``onevolume host list``."""
     with core() as here:
         found: list[Document] = [documents.host(row) for row in here.store.hosts()]
-    _print_list(options, "HOST_POOL", "HOST", found, documents.HOSTS)
+    print_list(options, "HOST_POOL", "HOST", found, documents.HOSTS)
 
 
 def show_host(options: Namespace) -> None:
@@ -104,7 +106,7 @@ def show_host(options: Namespace) -> None:
         row = here.store.host(options.host)
     if not row:
         raise NotFound(f"no volume was ever attached on host {options.host!r}", "see onevolume host list")
-    _print_one(options, "HOST", documents.host(row))
+    print_one(options, "HOST", documents.host(row))
 
 
 def check(options: Namespace) -> int:
@@ -114,7 +116,7 @@ def check(options: Namespace) -> int:
         rows: list[Document] = [
             {"WHERE": one.where, "OK": one.ok, "WHAT": one.what, "FIX": one.fix} for one in findings
         ]
-        _print_list(options, "CHECK", "FINDING", rows, ())
+        print_list(options, "CHECK", "FINDING", rows, ())
     else:
         for one in findings:
             print(f"{'ok  ' if one.ok else 'FAIL'} {one.where}: {one.what}" + (f": {one.fix}" if not one.ok else ""))

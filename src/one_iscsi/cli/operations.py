@@ -37,15 +37,15 @@ def attach(options: Namespace) -> None:
     """``onevolume attach``."""
     if bool(options.size) == bool(options.volume):
         raise BadInput("give either SIZE or --volume", "see onevolume attach --help")
-    request = attaching.Request(
-        vm=options.vm,
-        size_bytes=parse_size(options.size) if options.size else 0,
-        volume=options.volume or "",
-        target=options.target or "",
-        read_only=options.read_only,
-        on_terminate=options.on_terminate,
-    )
     with core() as here:
+        request = attaching.Request(
+            vm=options.vm,
+            size_bytes=parse_size(options.size) if options.size else 0,
+            volume=options.volume or "",
+            target=options.target or "",
+            read_only=options.read_only,
+            on_terminate=options.on_terminate or here.config.on_terminate,
+        )
         volume, attachment = attaching.attach(here, request)
         if options.form:
             document = documents.volume(volume, here.store.san(volume.san_id).name, [attachment])

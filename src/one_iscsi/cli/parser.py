@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from one_iscsi import __version__
-from one_iscsi.cli import commands, operations
+from one_iscsi.cli import commands, configuration, operations
 from one_iscsi.errors import BadInput
 from one_iscsi.states import KEEP, RELEASE
 
@@ -93,8 +93,7 @@ COMMANDS = (
             _argument(
                 "--on-terminate",
                 choices=(KEEP, RELEASE),
-                default=KEEP,
-                help="what happens to the data when the VM is terminated (default: keep)",
+                help="what happens to the data when the VM is terminated (default: as configured, else keep)",
             ),
             *_MACHINE,
         ),
@@ -191,14 +190,23 @@ COMMANDS = (
         "show what was learned of a host",
         (_argument("host", metavar="HOST", help="its name"), *_MACHINE),
     ),
+    Command("config check", configuration.check, "name every mistake in the configuration file"),
+    Command("config show", configuration.show, "show what is configured, and where it is from; no password", _LIST),
+    Command(
+        "config sample",
+        configuration.sample,
+        "print a configuration file that explains every key",
+        examples=("onevolume config sample > /etc/one/one_iscsi.conf",),
+    ),
 )
 
-_GROUPS = {"san": "storage servers", "host": "hosts"}
+_GROUPS = {"san": "storage servers", "host": "hosts", "config": "configuration"}
 
 _EXIT_CODES = """exit codes:
   0 done; 1 failed, nothing left behind; 2 bad input; 3 not found; 4 no volume fits; 5 wrong state;
   6 not allowed or not confirmed; 7 oned; 8 a host; 9 a storage server; 10 the database;
-  11 stopped half-way, see onevolume recover; 12 this front end lacks something; 70 a bug; 130 interrupted
+  11 stopped half-way, see onevolume recover; 12 this front end lacks something; 13 the configuration;
+  70 a bug; 130 interrupted
 """
 
 

@@ -18,6 +18,7 @@ it as oneadmin; as root it goes on as oneadmin.
 
 #: What is read from the environment, and what for.
 ENVIRONMENT = (
+    ("ONE_ISCSI_CONFIG", "the configuration file (see below)"),
     ("ONE_ISCSI_DATABASE", "`sqlite:////path/one_volume.db` or `mysql://user:password@host/database` (see below)"),
     ("ONE_XMLRPC, ONE_AUTH", "oned's address and the file with the session, as for OpenNebula's own commands"),
     ("ONE_LOCATION", "where a self-managed OpenNebula is"),
@@ -26,8 +27,9 @@ ENVIRONMENT = (
 )
 
 DATABASE = (
-    "Without `ONE_ISCSI_DATABASE` it is the file `/var/lib/one/one_volume.db`, or `var/one_volume.db` under "
-    "`ONE_LOCATION`."
+    "Without `ONE_ISCSI_CONFIG` the configuration is `/etc/one/one_iscsi.conf`, or `etc/one_iscsi.conf` under "
+    "`ONE_LOCATION`. Without `ONE_ISCSI_DATABASE` the database is what the configuration says, else the file "
+    "`/var/lib/one/one_volume.db`, or `var/one_volume.db` under `ONE_LOCATION`."
 )
 
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from one_iscsi.core import Core, default_database
+from one_iscsi import config
+from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, NotAllowed
 from one_iscsi.store import Actor, Store
 
@@ -20,12 +21,14 @@ _ONEADMIN = 0
 @contextmanager
 def core() -> Iterator[Core]:
     """The core over the configured database, telling its steps on a terminal and its warnings anywhere."""
-    with Store.open(default_database()) as store:
+    configured = config.load()
+    with Store.open(configured.database) as store:
         yield Core(
             store,
             Actor(_ONEADMIN, f"local:{os.environ.get('SUDO_USER') or getpass.getuser()}"),
             report=_tell if sys.stderr.isatty() else lambda _: None,
             warn=warn,
+            config=configured,
         )
 
 
