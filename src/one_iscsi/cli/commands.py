@@ -1,11 +1,11 @@
-"""The commands that only look: list, show, events, check."""
+"""The commands that only look: list, show, events."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
 
-from one_iscsi import checking, wiping
+from one_iscsi import wiping
 from one_iscsi.cli import documents, output
 from one_iscsi.cli.output import Column, Document
 from one_iscsi.cli.session import core, warn
@@ -107,17 +107,3 @@ def show_host(options: Namespace) -> None:
     if not row:
         raise NotFound(f"no volume was ever attached on host {options.host!r}", "see onevolume host list")
     print_one(options, "HOST", documents.host(row))
-
-
-def check(options: Namespace) -> int:
-    """``onevolume check``: exit code 0 if nothing is wrong, 1 otherwise."""
-    findings = checking.check(options.host, options.san)
-    if options.form:
-        rows: list[Document] = [
-            {"WHERE": one.where, "OK": one.ok, "WHAT": one.what, "FIX": one.fix} for one in findings
-        ]
-        print_list(options, "CHECK", "FINDING", rows, ())
-    else:
-        for one in findings:
-            print(f"{'ok  ' if one.ok else 'FAIL'} {one.where}: {one.what}" + (f": {one.fix}" if not one.ok else ""))
-    return 0 if all(one.ok for one in findings) else 1

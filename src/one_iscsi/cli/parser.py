@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from one_iscsi import __version__
-from one_iscsi.cli import commands, configuration, operations
+from one_iscsi.cli import commands, configuration, operations, upkeep
 from one_iscsi.errors import BadInput
 from one_iscsi.states import KEEP, RELEASE
 
@@ -152,8 +152,20 @@ COMMANDS = (
         ("onevolume recover 3", "onevolume recover"),
     ),
     Command(
+        "work",
+        upkeep.work,
+        "collect wipes, start waiting ones, settle what dead processes left half done; for a timer",
+        (
+            _argument(
+                "--limit", metavar="SECONDS", type=int, default=240, help="begin nothing new after this (default: 240)"
+            ),
+            *_MACHINE,
+        ),
+        ("onevolume work", "onevolume work -j"),
+    ),
+    Command(
         "check",
-        commands.check,
+        upkeep.check,
         "name what this front end, a host or a storage server lacks, with the fix for each",
         (
             _argument("--host", metavar="HOST", action="append", default=[], help="check this host (may be repeated)"),
