@@ -50,11 +50,12 @@ _NOT_ATTACHABLE = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: a size in bytes, or the volume (id or name) to take."""
+    """What the user asked for: a size in bytes, and the pool if it matters; or the volume (id or name) to take."""
 
     vm: str
     size_bytes: int = 0
     volume: str = ""
+    pool: str = ""
     target: str = ""
     read_only: bool = False
     on_terminate: str = states.KEEP
@@ -90,17 +91,18 @@ def _look_for_a_volume(core: Core, request: Request) -> None:
     """Refuse before oned is asked when no volume could do."""
     if request.volume:
         _check_named(core.store.volume(request.volume))
-    elif not core.store.candidates(request.size_bytes, None):
+    elif not core.store.candidates(request.size_bytes, None, request.pool):
         wiping.collect(core)
-        if not core.store.candidates(request.size_bytes, None):
-            raise _no_volume(core, request.size_bytes, None)
+        if not core.store.candidates(request.size_bytes, None, request.pool):
+            raise _no_volume(core, request, None)
 
 
-def _no_volume(core: Core, size_bytes: int, cluster_id: int | None) -> NoVolume:
-    largest = core.store.largest_free(cluster_id)
-    where = "" if cluster_id is None else f" for cluster {cluster_id}"
+def _no_volume(core: Core, request: Request, cluster_id: int | None) -> NoVolume:
+    largest = core.store.largest_free(cluster_id, request.pool)
+    where = f" in pool {request.pool}" if request.pool else ""
+    where += "" if cluster_id is None else f" for cluster {cluster_id}"
     return NoVolume(
-        f"no free volume of {format_size(size_bytes)}{where}, "
+        f"no free volume of {format_size(request.size_bytes)}{where}, "
         + (f"the largest free one has {format_size(largest)}" if largest else "no volume is free"),
         ("ask for less, or " if largest else "") + "have one registered, released or wiped (see onevolume list)",
     )
@@ -129,9 +131,9 @@ def _choices(core: Core, request: Request, vm: Vm) -> Iterator[Volume]:
             )
         yield volume
         return
-    while offered := core.store.candidates(request.size_bytes, vm.cluster_id):
+    while offered := core.store.candidates(request.size_bytes, vm.cluster_id, request.pool):
         yield from offered
-    raise _no_volume(core, request.size_bytes, vm.cluster_id)
+    raise _no_volume(core, request, vm.cluster_id)
 
 
 def _reserve(core: Core, request: Request, vm: Vm, busy: set[str]) -> tuple[Op, Volume, Attachment]:

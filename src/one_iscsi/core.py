@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from one_iscsi.config import Config
 from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal, is_default_serial
-from one_iscsi.model import Identity, Volume
+from one_iscsi.model import Identity, San, Volume
 from one_iscsi.remote import Remote
 from one_iscsi.store import Actor, Store
 
@@ -57,9 +57,13 @@ class Core:
 
     def server(self, volume: Volume) -> StorageServer:
         """The storage server that offers ``volume``."""
+        return self.storage(self.store.san(volume.san_id))
+
+    def storage(self, san: San) -> StorageServer:
+        """What speaks to the storage server ``san``."""
         from one_iscsi.san import server
 
-        return server(self.store.san(volume.san_id), self.remote)
+        return server(san, self.remote)
 
     def close(self, volume: Volume) -> None:
         """Let nobody reach ``volume`` and see nobody there; StorageError. A target that is gone lets nobody in."""

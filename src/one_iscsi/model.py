@@ -34,6 +34,8 @@ class Volume:
     wiped_at: int | None = None
     created_at: int = 0
     updated_at: int = 0
+    #: Its backing store and target were made by ``create``, and go with it.
+    made: bool = False
 
     @property
     def portal(self) -> Portal:
@@ -111,7 +113,9 @@ class Event:
 class San:
     """A row of ``one_volume_san``: a storage server. ``clusters`` empty: serves every cluster.
 
-    ``ssh_host`` is where its commands run: ``localhost`` is the front end itself, empty is nowhere.
+    ``ssh_host`` is where its commands run: ``localhost`` is the front end itself, empty is nowhere. ``location`` is
+    where volumes are made: ``lvm:VG``, ``thin:VG/POOL``, ``file:/FOLDER``; empty: they are not. ``pool`` is a label
+    users can ask for.
     """
 
     id: int
@@ -122,6 +126,7 @@ class San:
     location: str = ""
     clusters: tuple[int, ...] = ()
     last_seen: int | None = None
+    pool: str = ""
 
 
 @dataclass(frozen=True)

@@ -173,18 +173,3 @@ def _needs(volume: Volume, to_status: str, verb: str) -> None:
             f"volume {volume.id} is {volume.status} and cannot be {verb}",
             "detach it first" if volume.status == states.IN_USE else f"see onevolume show {volume.id}",
         )
-
-
-def create_san(
-    core: Core, name: str, kind: str, portals: tuple[Portal, ...], ssh_host: str, clusters: tuple[int, ...]
-) -> San:
-    """Add a storage server; one that can be asked must answer before it is accepted."""
-    from one_iscsi.san import server
-
-    if kind != "static":
-        if not ssh_host:
-            raise BadInput(f"a {kind} storage server is managed over ssh", "give --host HOST, or --host localhost")
-        server(San(0, name, kind, portals, ssh_host), core.remote).targets()
-    elif ssh_host:
-        raise BadInput("a static storage server is never logged in to", "leave --host out")
-    return core.store.add_san(name, kind, portals, ssh_host, clusters=clusters)

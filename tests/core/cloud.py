@@ -106,7 +106,7 @@ class Cloud:
     def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
         """``onevolume WORDS``; no command may ever show a traceback, or more than one line of error."""
         done = subprocess.run(
-            [sys.executable, "-m", "one_iscsi.cli", *words],
+            [sys.executable, str(HERE / "onevolume.py"), *words],
             env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -153,6 +153,14 @@ class Cloud:
         for number, size in enumerate(sizes_mib, 1):
             self.world.add_target(iqn(f"v{number}"), size * MIB, access=())
             self.ok("register", iqn(f"v{number}"), "--san", "alpha", *(["--assume-clean"] if clean else ["--wait"]))
+
+    def with_place(self, name: str, location: str, size_mib: int, *more: str) -> None:
+        """A storage server that makes volumes in ``location``, which has this size."""
+        option = {"lvm": "--vg", "thin": "--thin", "file": "--path"}[location.partition(":")[0]]
+        with self.world.tgt() as state:
+            state["places"][location] = size_mib * MIB
+        where = ("--host", "localhost", "--portal", "10.0.0.1:3260", option, location.partition(":")[2])
+        self.ok("san", "create", name, "--kind", "tgt", *where, *more)
 
     # -- what a story looks at -------------------------------------------------------------------------------------
 

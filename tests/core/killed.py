@@ -11,7 +11,8 @@ import signal
 import sys
 from typing import Any
 
-from one_iscsi.cli import main
+from onevolume import main
+
 from one_iscsi.store import Store
 
 

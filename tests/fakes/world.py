@@ -68,7 +68,8 @@ class World:
         world = cls(folder)
         (world.folder / "hosts").mkdir(parents=True)
         (world.folder / "disks").mkdir()
-        (world.folder / "tgt.json").write_text(json.dumps({"down": False, "targets": {}, "accounts": {}}))
+        state = {"down": False, "targets": {}, "accounts": {}, "places": {}}
+        (world.folder / "tgt.json").write_text(json.dumps(state))
         world._write("faults.json", [])
         _executable(world.folder / "ssh", _SSH.format(world=world.folder))
         (world.folder / "bin").mkdir()
@@ -90,7 +91,8 @@ class World:
 
     @contextlib.contextmanager
     def tgt(self):
-        """The storage server's state, to be changed: ``down``, ``targets`` by tid, ``accounts``."""
+        """The storage server's state, to be changed: ``down``, ``targets`` by tid, ``accounts``, ``places`` (the bytes
+        of its volume groups, thin pools and folders, by ``San.location``)."""
         with (self.folder / "tgt.json").open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             state = json.load(file)
@@ -156,7 +158,7 @@ class World:
         *,
         host: str = "",
         times: int = 1,
-        code: int | None = None,
+        code: int | str | None = None,
         stderr: str = "",
         delay: float = 0,
         after: bool = False,

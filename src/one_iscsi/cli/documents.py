@@ -6,6 +6,7 @@ from typing import Any
 
 from one_iscsi.cli.output import Column, Document, clock
 from one_iscsi.model import Attachment, Event, Host, Op, San, Volume
+from one_iscsi.sans import Room
 from one_iscsi.units import format_size
 
 _PERMISSION_NAMES = ("OWNER", "GROUP", "OTHER")
@@ -87,8 +88,8 @@ def event(row: Event) -> dict[str, Any]:
     }
 
 
-def san(row: San) -> dict[str, Any]:
-    """A storage server."""
+def san(row: San, room: Room | None) -> dict[str, Any]:
+    """A storage server, with the room it has if volumes are made there and it answers."""
     return {
         "ID": row.id,
         "NAME": row.name,
@@ -96,6 +97,12 @@ def san(row: San) -> dict[str, Any]:
         "HOST": row.ssh_host,
         "PORTAL": [str(portal) for portal in row.portals],
         "CLUSTER": list(row.clusters),
+        "POOL": row.pool,
+        "LOCATION": row.location,
+        "TOTAL": room and room.total,
+        "USED": room and room.used,
+        "FREE": room and room.free,
+        "PROMISED": room and room.promised,
         "LAST_SEEN": row.last_seen,
     }
 
@@ -134,13 +141,18 @@ def _joined(key: str) -> Column:
     return Column(key, lambda document: ",".join(map(str, document[key])) or "-")
 
 
-_SIZE = Column("SIZE", lambda document: format_size(document["SIZE"]), right=True)
+def _size(key: str) -> Column:
+    def value(document: Document) -> str:
+        return "-" if document[key] is None else format_size(document[key])
+
+    return Column(key, value, right=True)
+
 
 VOLUMES = (
     _number("ID"),
     _number("UID"),
     _text("NAME"),
-    _SIZE,
+    _size("SIZE"),
     Column("STAT", lambda document: str(document["STATUS"])),
     _of_attachment("VM_ID", "VM", right=True),
     _of_attachment("HOST"),
@@ -158,7 +170,16 @@ EVENTS = (
     _text("TO"),
     _text("WHY"),
 )
-SANS = (_number("ID"), _text("NAME"), _text("KIND"), _text("HOST"), _joined("PORTAL"), _joined("CLUSTER"))
+SANS = (
+    _number("ID"),
+    _text("NAME"),
+    _text("KIND"),
+    _text("HOST"),
+    _joined("PORTAL"),
+    _joined("CLUSTER"),
+    _text("POOL"),
+    *map(_size, ("TOTAL", "USED", "FREE", "PROMISED")),
+)
 HOSTS = (
     _number("ID"),
     _text("NAME"),

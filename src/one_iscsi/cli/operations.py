@@ -6,13 +6,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 
-from one_iscsi import attaching, detaching, recovery, states, volumes, wiping
+from one_iscsi import attaching, detaching, recovery, sans, states, volumes, wiping
 from one_iscsi.cli import documents, output
 from one_iscsi.cli.session import confirm, core, references, warn
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, OneIscsiError, WrongState
 from one_iscsi.iscsi import Portal
-from one_iscsi.model import Volume
+from one_iscsi.model import San, Volume
 from one_iscsi.units import format_size, parse_size
 
 
@@ -37,11 +37,14 @@ def attach(options: Namespace) -> None:
     """``onevolume attach``."""
     if bool(options.size) == bool(options.volume):
         raise BadInput("give either SIZE or --volume", "see onevolume attach --help")
+    if options.volume and options.pool:
+        raise BadInput("--pool chooses among free volumes, --volume names one", "leave one of them out")
     with core() as here:
         request = attaching.Request(
             vm=options.vm,
             size_bytes=parse_size(options.size) if options.size else 0,
             volume=options.volume or "",
+            pool=options.pool,
             target=options.target or "",
             read_only=options.read_only,
             on_terminate=options.on_terminate or here.config.on_terminate,
@@ -197,15 +200,23 @@ def recover(options: Namespace) -> int:
 
 def create_san(options: Namespace) -> None:
     """``onevolume san create``."""
+    places = [
+        (kind, where) for kind, where in (("lvm", options.vg), ("thin", options.thin), ("file", options.path)) if where
+    ]
+    if len(places) > 1:
+        raise BadInput("volumes are made in one place", "give one of --vg, --thin and --path")
+    wanted = San(
+        id=0,
+        name=options.name,
+        kind=options.kind,
+        portals=tuple(map(Portal.parse, options.portal)),
+        ssh_host=options.host,
+        location=sans.location(*places[0]) if places else "",
+        clusters=tuple(options.cluster),
+        pool=options.pool,
+    )
     with core() as here:
-        san = volumes.create_san(
-            here,
-            options.name,
-            options.kind,
-            tuple(map(Portal.parse, options.portal)),
-            options.host,
-            tuple(options.cluster),
-        )
+        san = sans.create(here, wanted)
         print(f"storage server {san.id} ({san.name}) created")
 
 

@@ -77,7 +77,28 @@ def _first(mysql: bool) -> list[str]:
     ]  # fmt: skip
 
 
-MIGRATIONS: list[Migration] = [_first]
+def _second(mysql: bool) -> list[str]:
+    return [
+        *_add_column(mysql, "one_volume_san", "pool", "VARCHAR(255) NOT NULL DEFAULT ''"),
+        *_add_column(mysql, "one_volume", "made", "INTEGER NOT NULL DEFAULT 0"),
+    ]
+
+
+def _add_column(mysql: bool, table: str, column: str, kind: str) -> list[str]:
+    """ALTER TABLE, safe to run again: MySQL, unlike MariaDB, knows no ``ADD COLUMN IF NOT EXISTS``."""
+    statement = f"ALTER TABLE {table} ADD COLUMN {column} {kind}"
+    if not mysql:
+        return [statement]
+    there = f"table_schema = DATABASE() AND table_name = '{table}' AND column_name = '{column}'"
+    quoted = statement.replace("'", "''")
+    return [
+        f"SET @one_iscsi = IF((SELECT COUNT(*) FROM information_schema.columns WHERE {there}), 'DO 0', '{quoted}')",  # noqa: S608
+        "PREPARE one_iscsi FROM @one_iscsi",
+        "EXECUTE one_iscsi",
+    ]
+
+
+MIGRATIONS: list[Migration] = [_first, _second]
 
 
 def bring_up_to_date(engine: Engine, migrate: bool) -> None:

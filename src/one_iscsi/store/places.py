@@ -27,13 +27,19 @@ class Places(Audit):
         ssh_host: str = "",
         location: str = "",
         clusters: Iterable[int] = (),
+        pool: str = "",
     ) -> San:
         """Enter a storage server. Raises WrongState if the name is taken."""
-        where = {"portals": tuple(portals), "ssh_host": ssh_host, "location": location, "clusters": tuple(clusters)}
+        row = encode(
+            {
+                "name": name, "kind": kind, "portals": tuple(portals), "ssh_host": ssh_host, "location": location,
+                "clusters": tuple(clusters), "last_seen": None, "pool": pool,
+            }
+        )  # fmt: skip
 
         def work() -> San:
             try:
-                san_id = self._engine.run(SAN.insert(name=name, kind=kind, last_seen=None, **encode(where)))
+                san_id = self._engine.run(SAN.insert(**row))
             except peewee.IntegrityError:
                 raise WrongState(f"there is a storage server {name} already", "choose another name") from None
             return self.san(san_id)

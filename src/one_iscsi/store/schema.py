@@ -62,7 +62,7 @@ def _portals(text: str) -> tuple[Portal, ...]:
 
 def volume_of(row: Row) -> Volume:
     """The record of a row of ``one_volume``."""
-    return Volume(**{**row, "portals": _portals(row["portals"])})
+    return Volume(**{**row, "portals": _portals(row["portals"]), "made": bool(row["made"])})
 
 
 def attachment_of(row: Row) -> Attachment:

@@ -41,6 +41,7 @@ class Volumes(Places):
         uid: int = 0,
         gid: int = 0,
         wiped_at: int | None = None,
+        made: bool = False,
         why: str = "",
     ) -> Volume:
         """Register a volume; its id was never used before. Raises WrongState if the IQN is there, NotFound (san)."""
@@ -51,7 +52,7 @@ class Volumes(Places):
                 "serial": serial, "wwid": wwid, "san_id": san_id, "status": status, "version": version,
                 "previous_status": "", "reason": "", "holder_kind": "", "holder_id": None, "disk_id": None,
                 "uid": uid, "gid": gid, "permissions": 0o600, "wiped_at": wiped_at,
-                "created_at": now, "updated_at": now,
+                "created_at": now, "updated_at": now, "made": made,
             }
         )  # fmt: skip
 
@@ -102,8 +103,17 @@ class Volumes(Places):
         query = VOLUME.select(peewee.fn.COUNT(VOLUME.id).alias("count")).where(VOLUME.serial == serial)
         return int(self._engine.rows(query)[0]["count"])
 
-    def candidates(self, size_bytes: int, cluster_id: int | None) -> list[Volume]:
-        """Up to 50 free volumes of ``size_bytes`` or more hosts of the cluster (None: any) reach; smallest first."""
+    def promised(self, san_id: int) -> int:
+        """Bytes of all volumes that were made on a storage server, or are being made there."""
+        made_there = (VOLUME.san_id == san_id) & (VOLUME.made == 1)
+        query = VOLUME.select(peewee.fn.SUM(VOLUME.size_bytes).alias("bytes")).where(made_there)
+        return int(self._engine.rows(query)[0]["bytes"] or 0)
+
+    def candidates(self, size_bytes: int, cluster_id: int | None, pool: str = "") -> list[Volume]:
+        """Up to 50 free volumes of ``size_bytes`` or more, smallest first, that hosts of the cluster (None: any) reach.
+
+        With ``pool`` only those of storage servers with this label.
+        """
         per_san = [
             self._engine.rows(
                 free_of(san_id)
@@ -111,22 +121,26 @@ class Volumes(Places):
                 .order_by(VOLUME.size_bytes, VOLUME.id)
                 .limit(_CANDIDATES)
             )
-            for san_id in self._serving(cluster_id)
+            for san_id in self._serving(cluster_id, pool)
         ]
         merged = heapq.merge(*per_san, key=lambda row: (row["size_bytes"], row["id"]))
         return [volume_of(row) for row in islice(merged, _CANDIDATES)]
 
-    def largest_free(self, cluster_id: int | None) -> int:
-        """Bytes of the largest free volume a host of the cluster (None: of any) can reach; 0 if there is none."""
+    def largest_free(self, cluster_id: int | None, pool: str = "") -> int:
+        """Bytes of the largest free volume ``candidates`` could find; 0 if there is none."""
         per_san = [
             self._engine.rows(free_of(san_id).order_by(VOLUME.size_bytes.desc()).limit(1))
-            for san_id in self._serving(cluster_id)
+            for san_id in self._serving(cluster_id, pool)
         ]
         return max((row["size_bytes"] for rows in per_san for row in rows), default=0)
 
-    def _serving(self, cluster_id: int | None) -> list[int]:
-        """The storage servers that serve a cluster; None: all."""
-        return [san.id for san in self.sans() if not san.clusters or cluster_id is None or cluster_id in san.clusters]
+    def _serving(self, cluster_id: int | None, pool: str) -> list[int]:
+        """The storage servers that serve a cluster (None: all), of one pool ("": of any)."""
+        return [
+            san.id
+            for san in self.sans()
+            if (not san.clusters or cluster_id is None or cluster_id in san.clusters) and pool in ("", san.pool)
+        ]
 
     def change(self, volume: Volume, to_status: str, who: Actor, why: str = "", **columns: Any) -> Volume:
         """Move ``volume`` to another status, setting ``columns`` with it.

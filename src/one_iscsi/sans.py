@@ -1,0 +1,135 @@
+"""Storage servers as an admin sees them: taken in after a test, and how much room they have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from one_iscsi.core import Core
+from one_iscsi.errors import BadInput, OneIscsiError, WrongState
+from one_iscsi.model import San
+
+#: What a ``San.location`` looks like, by its first word. LVM's names are those of lvm(8), VALID NAMES.
+_LVM_NAME = r"[A-Za-z0-9_+.][A-Za-z0-9_+.-]*"
+LOCATIONS = {
+    "lvm": (re.compile(_LVM_NAME), "a volume group, such as vg0"),
+    "thin": (re.compile(f"{_LVM_NAME}/{_LVM_NAME}"), "a volume group and a thin pool in it, such as vg0/pool0"),
+    "file": (re.compile(r"(?:/[A-Za-z0-9_.+@-]+)+"), "a folder, such as /srv/volumes, of letters, digits and ._+@-"),
+}
+_LABEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes where a storage server makes volumes; ``promised`` are the sizes of all volumes made there.
+
+    In a thin pool or a folder a new volume takes no room until something is written to it.
+    """
+
+    total: int
+    free: int
+    promised: int
+
+    @property
+    def used(self) -> int:
+        """What is taken, by volumes and by others."""
+        return self.total - self.free
+
+    @property
+    def left(self) -> int:
+        """What another volume may have. Nothing is promised twice: a guest whose thin pool is full gets I/O errors."""
+        return max(0, min(self.free, self.total - self.promised))
+
+
+def location(kind: str, where: str) -> str:
+    """``San.location`` for a folder (``file``), a volume group (``lvm``) or a thin pool (``thin``); BadInput."""
+    pattern, looks = LOCATIONS[kind]
+    if not pattern.fullmatch(where) or "/../" in f"{where}/":
+        raise BadInput(f"{where!r} is no place for volumes", f"give {looks}")
+    return f"{kind}:{where}"
+
+
+def check_pool(label: str) -> str:
+    """``label`` if a pool can be called so; BadInput."""
+    if not _LABEL.fullmatch(label):
+        raise BadInput(f"pool {label!r} is malformed", "give one word of letters, digits, dots, dashes")
+    return label
+
+
+def create(core: Core, wanted: San) -> San:
+    """Enter a storage server, whose ``id`` means nothing yet.
+
+    One that can be asked must answer, and show that volumes can be made in its location, before it is accepted.
+    """
+    if wanted.pool:
+        check_pool(wanted.pool)
+    if wanted.kind == "static":
+        _refuse_for_static(wanted)
+    else:
+        if not wanted.ssh_host:
+            raise BadInput(
+                f"a {wanted.kind} storage server is managed over ssh", "give --host HOST or --host localhost"
+            )
+        _refuse_twice(core, wanted)
+        server = core.storage(wanted)
+        core.report(f"asking storage server {wanted.name}")
+        server.targets()
+        if wanted.location:
+            _refuse_portals(wanted)
+            server.capacity()
+    san = core.store.add_san(
+        wanted.name, wanted.kind, wanted.portals, wanted.ssh_host, wanted.location, wanted.clusters, wanted.pool
+    )
+    if wanted.kind != "static":
+        core.store.seen_san(san.id)
+    return core.store.san(san.id)
+
+
+def _refuse_for_static(wanted: San) -> None:
+    if wanted.ssh_host:
+        raise BadInput("a static storage server is never logged in to", "leave --host out")
+    if wanted.location:
+        raise BadInput("no volumes are made on a static storage server", "leave --vg, --thin and --path out")
+
+
+def _refuse_portals(wanted: San) -> None:
+    if len(wanted.portals) != 1:
+        how_many = f"{len(wanted.portals)} portals" if wanted.portals else "no portal"
+        raise BadInput(
+            f"storage server {wanted.name} makes volumes and has {how_many}",
+            "give one --portal, several are not supported",
+        )
+
+
+def _refuse_twice(core: Core, wanted: San) -> None:
+    """Two rows that make volumes in one place would both promise its room."""
+    for san in core.store.sans():
+        if wanted.location and (san.ssh_host, san.location) == (wanted.ssh_host, wanted.location):
+            raise WrongState(
+                f"storage server {san.name} makes volumes in {san.location} already", "give another place, or none"
+            )
+
+
+def rooms(core: Core, sans: Sequence[San]) -> list[Room | None]:
+    """The room of each storage server, asked side by side; None if no volumes are made there or it does not answer.
+
+    Why one does not answer is told as a warning.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    making = [san for san in sans if core.storage(san).can_create]
+    if not making:
+        return [None] * len(sans)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        asked = {san.id: pool.submit(core.storage(san).capacity) for san in making}
+    found: dict[int, Room] = {}
+    for san in making:
+        try:
+            capacity = asked[san.id].result()
+        except OneIscsiError as error:
+            core.warn(str(error))
+            continue
+        core.store.seen_san(san.id)
+        found[san.id] = Room(capacity.total_bytes, capacity.free_bytes, core.store.promised(san.id))
+    return [found.get(san.id) for san in sans]

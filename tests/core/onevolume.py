@@ -1,0 +1,18 @@
+"""``onevolume.py WORD…`` is ``onevolume WORD…`` in a world whose storage server makes volumes (fakes/maker.py)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fakes.maker import Maker
+
+from one_iscsi import san
+from one_iscsi.cli import main
+
+san.KINDS["tgt"] = Maker
+
+if __name__ == "__main__":
+    sys.exit(main())
