@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from one_iscsi import attaching, detaching, states, volumes, wiping
+from one_iscsi import attaching, creating, detaching, states, volumes, wiping
 from one_iscsi.core import Core
 from one_iscsi.errors import OneIscsiError, Unfinished, WrongState
 from one_iscsi.model import Op, Volume
@@ -17,6 +17,7 @@ _SETTLE = {
     attaching.KIND: attaching.settle,
     detaching.KIND: detaching.settle,
     wiping.KIND: _settle_wipe,
+    creating.KIND: creating.settle,
     volumes.DELETE: volumes.settle_delete,
 }
 
@@ -68,6 +69,8 @@ def _out_of_error(core: Core, volume: Volume) -> Volume:
 
 def candidates(core: Core) -> list[str]:
     """The volumes with something to recover: an open operation whose process is dead, or a half-done registration."""
-    found = {op.volume_id for op in core.store.ops() if not core.store.owner_alive(op)}
-    found |= {volume.id for volume in core.store.volumes(status=[states.CREATING])}
+    ops = core.store.ops()
+    found = {op.volume_id for op in ops if not core.store.owner_alive(op)}
+    creating_now = {volume.id for volume in core.store.volumes(status=[states.CREATING])}
+    found |= creating_now - {op.volume_id for op in ops}
     return [str(volume_id) for volume_id in sorted(found)]

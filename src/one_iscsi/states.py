@@ -13,6 +13,8 @@ AVAILABLE = "available"
 DELETING = "deleting"
 DISABLED = "disabled"
 ERROR = "error"
+#: What is not in the table any more.
+GONE = "gone"
 
 #: A volume in one of these is being worked on by the operation in its journal slot.
 BUSY = frozenset({CREATING, WIPING, ATTACHING, DETACHING, DELETING})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from one_iscsi import states, wiping
 from one_iscsi.core import Core
@@ -34,6 +35,8 @@ def register(core: Core, wanted: Registration) -> Volume:
     On a server that can be asked, size, LUN and serial are the server's. BadInput if the admin says otherwise.
     """
     check_iqn(wanted.iqn)
+    if wanted.name:
+        check_name(core, wanted.name)
     san = _san_for(core, wanted)
     portals = wanted.portals or san.portals
     if not portals:
@@ -148,7 +151,7 @@ def settle_delete(core: Core, op: Op, volume: Volume) -> Volume:
             f"mend that, then run onevolume recover {volume.id}",
         ) from error
     core.store.forget(volume, core.who, "deleted")
-    return volume
+    return replace(volume, status=states.GONE)
 
 
 def disable(core: Core, ref: str) -> Volume:
@@ -164,6 +167,20 @@ def enable(core: Core, ref: str) -> Volume:
     if volume.status != states.DISABLED:
         raise WrongState(f"volume {volume.id} is {volume.status}, not disabled", "nothing to enable")
     return core.store.change(volume, volume.previous_status, core.who, "enabled", previous_status="", reason="")
+
+
+def check_name(core: Core, name: str) -> str:
+    """``name`` if a volume can be called so: nothing that reads as an id or a range, and not taken yet.
+
+    128 characters are OpenNebula's limit. Raises BadInput and WrongState.
+    """
+    if not 0 < len(name) <= 128 or name != name.strip() or not name.isprintable() or name.startswith("-"):
+        raise BadInput(f"name {name!r} is malformed", "give 1 to 128 printable characters")
+    if re.fullmatch(r"\d+(\.\.\d+)?", name):
+        raise BadInput(f"name {name!r} would be taken for an id", "give one with a letter")
+    for volume in core.store.volumes(name=name):
+        raise WrongState(f"volume {volume.id} is named {name} already", "choose another name")
+    return name
 
 
 def _needs(volume: Volume, to_status: str, verb: str) -> None:

@@ -22,7 +22,7 @@ def die() -> None:
 
 def arm(moment: str) -> None:
     when, _, phase = moment.partition(":")
-    advance, begin = Store.advance, Store.begin
+    advance, begin, enter = Store.advance, Store.begin, Store.enter
 
     def dying_advance(self: Store, op: Any, to_phase: str, **updates: Any) -> Any:
         if moment == f"before:{to_phase}":
@@ -38,11 +38,18 @@ def arm(moment: str) -> None:
             die()
         return begun
 
+    def dying_enter(self: Store, *arguments: Any, **options: Any) -> Any:
+        entered = enter(self, *arguments, **options)
+        if moment == "after:reserved":
+            die()
+        return entered
+
     def dying_end(self: Store, *arguments: Any, **options: Any) -> Any:
         die()
 
     Store.advance = dying_advance  # type: ignore[method-assign]
     Store.begin = dying_begin  # type: ignore[method-assign]
+    Store.enter = dying_enter  # type: ignore[method-assign]
     if (when, phase) == ("before", "finish"):
         Store.finish = Store.forget = dying_end  # type: ignore[method-assign]
 

@@ -25,6 +25,7 @@ def volume(row: Volume, san: str, attachments: list[Attachment]) -> dict[str, An
         "SERIAL": row.serial,
         "WWID": row.wwid,
         "SAN": san,
+        "MADE": row.made,
         "UID": row.uid,
         "GID": row.gid,
         "PERMISSIONS": _permissions(row.permissions),

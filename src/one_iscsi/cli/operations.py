@@ -6,8 +6,9 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 
-from one_iscsi import attaching, detaching, recovery, sans, states, volumes, wiping
+from one_iscsi import attaching, creating, detaching, recovery, sans, states, volumes, wiping
 from one_iscsi.cli import documents, output
+from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.session import confirm, core, references, warn
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, OneIscsiError, WrongState
@@ -31,6 +32,40 @@ def register(options: Namespace) -> None:
         volume = volumes.register(here, wanted)
         print(f"volume {volume.id} ({format_size(volume.size_bytes)}) registered, it is {volume.status}")
         _wait(here, volume, options.wait)
+
+
+def create(options: Namespace) -> None:
+    """``onevolume create``."""
+    if options.count < 1:
+        raise BadInput(f"--count {options.count} is no number of volumes", "give 1 or more")
+    size_bytes, made = parse_size(options.size), []
+    with core() as here:
+        names = _names(here, options.name, options.count)
+        try:
+            for name in names:
+                volume = creating.create(here, creating.Order(size_bytes, name, options.san, options.pool))
+                made.append(volume)
+                if not options.form:
+                    san = here.store.san(volume.san_id).name
+                    print(f"{_said(volume)} created on storage server {san}, {_FATE[volume.status]}", flush=True)
+        finally:
+            if options.form:
+                found: list[output.Document] = [
+                    documents.volume(row, here.store.san(row.san_id).name, []) for row in made
+                ]
+                print_list(options, "VOLUME_POOL", "VOLUME", found, ())
+        for volume in made:
+            _wait(here, volume, options.wait)
+
+
+def _names(here: Core, name: str, count: int) -> list[str]:
+    """The names of ``count`` new volumes: NAME, or NAME-1, NAME-2 …; empty ones are called after their ids."""
+    names = [name] if count == 1 else [name and f"{name}-{number}" for number in range(1, count + 1)]
+    return [one and volumes.check_name(here, one) for one in names]
+
+
+def _said(volume: Volume) -> str:
+    return f"volume {volume.id} ({format_size(volume.size_bytes)})"
 
 
 def attach(options: Namespace) -> None:
@@ -80,7 +115,7 @@ _FATE = {
     states.AVAILABLE: "its data is kept",
     states.WIPING: "it is being wiped",
     states.DIRTY: "it waits for its wipe",
-    states.FREE: "it is wiped and free",
+    states.FREE: "it is free",
     states.ERROR: "its wipe failed",
 }
 

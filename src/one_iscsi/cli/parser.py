@@ -44,6 +44,21 @@ _LIST = (*_MACHINE, _argument("--csv", dest="form", action="store_const", const=
 
 COMMANDS = (
     Command(
+        "create",
+        operations.create,
+        "make new volumes where the most room is left; one that may hold old data is wiped first",
+        (
+            _argument("size", metavar="SIZE", help="10G, 10240M, 1.5T; a plain number is MiB"),
+            _argument("--name", metavar="NAME", default="", help="name (default: volume-ID; with --count NAME-1 …)"),
+            _argument("--san", metavar="SAN", default="", help="make it on this storage server"),
+            _argument("--pool", metavar="LABEL", default="", help="make it on a storage server with this label"),
+            _argument("--count", metavar="N", type=int, default=1, help="make so many (default: 1)"),
+            _WAIT,
+            *_MACHINE,
+        ),
+        ("onevolume create 10G", "onevolume create 10G --name db --count 3 --pool fast", "onevolume create 1T --wait"),
+    ),
+    Command(
         "register",
         operations.register,
         "take in a target of a storage server; it is closed, and wiped before anybody gets it",

@@ -14,7 +14,7 @@ from one_iscsi.model import Attachment, Op, Volume
 from one_iscsi.states import ERROR, TRANSITIONS
 from one_iscsi.store.engine import Again
 from one_iscsi.store.process import is_running, this_process
-from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, encode, op_of, owner_columns
+from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, Row, encode, op_of, owner_columns
 from one_iscsi.store.volumes import Volumes, lost_race, marks, new_version, no_way
 
 #: A process on another front end cannot be looked at: it counts as dead when silent for so many seconds.
@@ -51,14 +51,7 @@ class Journal(Volumes):
         """
         if to_status != volume.status and to_status not in TRANSITIONS[volume.status]:
             raise no_way(volume, to_status)
-        version, now = new_version(), int(time.time())
-        entry = encode(
-            {
-                "volume_id": volume.id, "open_slot": volume.id, "kind": kind, "phase": phase,
-                "origin_status": volume.status, "then": then, **owner_columns(this_process()), "heartbeat": now,
-                "attempt": 1, "payload": dict(payload or {}), "error": "", "created_at": now,
-            }
-        )  # fmt: skip
+        version, entry = new_version(), _entry(volume, kind, phase, then, payload)
 
         def work() -> tuple[Volume, Op]:
             if self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns}):
@@ -67,10 +60,30 @@ class Journal(Volumes):
                 except peewee.IntegrityError:
                     raise lost_race(volume.id) from None
                 if attachment:
-                    new = replace(attachment, volume_id=volume.id, created_at=now)
+                    new = replace(attachment, volume_id=volume.id, created_at=entry["created_at"])
                     self._place(new, ATTACHMENT.insert(**encode(asdict(new))))
                 self._record(volume.id, who, kind, volume.status, to_status, why)
             return self.volume(volume.id), self._select(OP.open_slot == volume.id)[0]
+
+        return self._engine.write(work)
+
+    def enter(
+        self, kind: str, who: Actor, iqn: str, name: str, phase: str = "reserved", **columns: Any
+    ) -> tuple[Volume, Op]:
+        """Enter a new volume with an open operation of this process, in one transaction; ``columns`` as ``add_volume``.
+
+        ``iqn`` was never used before. Without a ``name`` it is called after its id. Raises NotFound (san).
+        """
+
+        def work() -> tuple[Volume, Op]:
+            known = self._rows(VOLUME.iqn == iqn)  # this is the second run of an applied transaction
+            if known:
+                return known[0], self._select(OP.open_slot == known[0].id)[0]
+            volume = self.add_volume(name, iqn, who=who, kind=kind, **columns)
+            if not name:
+                volume = self.update(volume, name=f"volume-{volume.id}")
+            self._engine.run(OP.insert(**_entry(volume, kind, phase)))
+            return volume, self._select(OP.open_slot == volume.id)[0]
 
         return self._engine.write(work)
 
@@ -224,6 +237,18 @@ class Journal(Volumes):
     def _select(self, *conditions: Any) -> list[Op]:
         query = OP.select().where(*conditions) if conditions else OP.select()
         return [op_of(row) for row in self._engine.rows(query.order_by(OP.id))]
+
+
+def _entry(volume: Volume, kind: str, phase: str, then: str = "", payload: Mapping[str, Any] | None = None) -> Row:
+    """The columns of a new open operation of this process."""
+    now = int(time.time())
+    return encode(
+        {
+            "volume_id": volume.id, "open_slot": volume.id, "kind": kind, "phase": phase,
+            "origin_status": volume.status, "then": then, **owner_columns(this_process()), "heartbeat": now,
+            "attempt": 1, "payload": dict(payload or {}), "error": "", "created_at": now,
+        }
+    )  # fmt: skip
 
 
 def _ours(op: Op) -> Any:

@@ -42,9 +42,10 @@ class Volumes(Places):
         gid: int = 0,
         wiped_at: int | None = None,
         made: bool = False,
+        kind: str = "register",
         why: str = "",
     ) -> Volume:
-        """Register a volume; its id was never used before. Raises WrongState if the IQN is there, NotFound (san)."""
+        """Enter a volume; its id was never used before. Raises WrongState if the IQN is there, NotFound (san)."""
         now, version = int(time.time()), new_version()
         row = encode(
             {
@@ -67,7 +68,7 @@ class Volumes(Places):
                     what = f"IQN {iqn} belongs to volume {there[0].id} already"
                     raise WrongState(what, f"`onevolume show {there[0].id}` tells more") from None
                 return there[0]
-            self._record(volume_id, who, "register", "", status, why)
+            self._record(volume_id, who, kind, "", status, why)
             return self.volume(volume_id)
 
         return self._engine.write(work)
@@ -86,7 +87,11 @@ class Volumes(Places):
         return found[0]
 
     def volumes(
-        self, status: Iterable[str] | None = None, san_id: int | None = None, uid: int | None = None
+        self,
+        status: Iterable[str] | None = None,
+        san_id: int | None = None,
+        uid: int | None = None,
+        name: str | None = None,
     ) -> list[Volume]:
         """The volumes that match every given filter, by id."""
         query = VOLUME.select().order_by(VOLUME.id)
@@ -96,6 +101,8 @@ class Volumes(Places):
             query = query.where(VOLUME.san_id == san_id)
         if uid is not None:
             query = query.where(VOLUME.uid == uid)
+        if name is not None:
+            query = query.where(VOLUME.name == name)
         return [volume_of(row) for row in self._engine.rows(query)]
 
     def serial_count(self, serial: str) -> int:
