@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,22 @@ def test_a_wipe_nobody_waits_for_is_collected(cloud: Cloud) -> None:
     cloud.ok("detach", "7", "1", "--yes")
     until_free(cloud, 1)
     assert cloud.volume(1)["WIPED_AT"]
+
+
+def test_a_log_tells_what_was_done_and_when(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.with_volumes(10)
+    log = tmp_path / "log"
+    cloud.ok("attach", "7", "1M")
+    cloud.ok("detach", "7", "1", "--yes")
+    for _ in range(100):
+        cloud.ok("work", "--log", str(log))
+        if log.read_text():
+            break
+        time.sleep(0.1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d volume 1: \w.*\n", log.read_text())
+    refused = cloud("work", "--log", str(tmp_path))
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "let --log name a file oneadmin may write" in refused.err
 
 
 def test_a_wipe_that_could_not_start_is_started(cloud: Cloud) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from one_iscsi.errors import OneIscsiError
 
@@ -13,13 +13,18 @@ BUG, INTERRUPTED = 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Every error is one line on stderr."""
+    """Run one command; its exit code."""
     from one_iscsi.cli.parser import build
 
     options = build().parse_args(arguments)
+    return run(lambda: options.run(options))
+
+
+def run(work: Callable[[], int | None]) -> int:
+    """Do ``work`` as oneadmin and give its exit code; every error becomes one line on stderr."""
     try:
         become_oneadmin()
-        code = options.run(options)
+        code = work()
         sys.stdout.flush()
     except OneIscsiError as error:
         print(f"onevolume: {error}", file=sys.stderr)

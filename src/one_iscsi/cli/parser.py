@@ -175,6 +175,7 @@ COMMANDS = (
             _argument(
                 "--limit", metavar="SECONDS", type=int, default=240, help="begin nothing new after this (default: 240)"
             ),
+            _argument("--log", metavar="FILE", help="also append what was done, with the time, to this file"),
             *_MACHINE,
         ),
         ("onevolume work", "onevolume work -j"),

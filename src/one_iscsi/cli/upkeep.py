@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 
 from one_iscsi import checking, working
@@ -10,6 +11,7 @@ from one_iscsi.cli import output
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.output import Document
 from one_iscsi.cli.session import core
+from one_iscsi.errors import BadInput
 
 
 def work(options: Namespace) -> int:
@@ -17,6 +19,8 @@ def work(options: Namespace) -> int:
     with core() as here:
         report = working.work(here, options.limit)
     failed = [deed for deed in report.deeds if not deed.ok]
+    if options.log:
+        _append(options.log, report.deeds)
     if options.form:
         deeds = [{"VOLUME_ID": deed.volume_id, "OK": deed.ok, "WHAT": deed.what} for deed in report.deeds]
         document = {"DEED": deeds, "RUNNING": report.running, "LEFT": report.left}
@@ -37,6 +41,19 @@ def work(options: Namespace) -> int:
     if report.left:
         print(f"{_count(report.left, 'volume')} left for the next time")
     return 1 if failed else 0
+
+
+def _append(path: str, deeds: list[working.Deed]) -> None:
+    """Opened anew each time, so that it can be rotated at any moment."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    lines = [f"{now} {'' if deed.ok else 'FAILED '}volume {deed.volume_id}: {deed.what}\n" for deed in deeds]
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written ({error.strerror})", "let --log name a file oneadmin may write"
+        ) from None
 
 
 def _count(number: int, what: str) -> str:

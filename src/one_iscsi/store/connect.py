@@ -53,7 +53,7 @@ def connection(url: str, create: bool) -> Connection:
 
 def _sqlite(path: Path, timeout: float, create: bool) -> Connection:
     if create:
-        _create(path)
+        create_file(path)
     # Write-ahead log: readers never wait. Full synchronous: a committed phase survives a power failure, and only then
     # may its side effect start.
     pragmas = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1}
@@ -63,8 +63,11 @@ def _sqlite(path: Path, timeout: float, create: bool) -> Connection:
     return Connection(database, f"database {path}", begin=("IMMEDIATE",), timeout=timeout)
 
 
-def _create(path: Path) -> None:
-    """Make an empty file with mode 0600 whatever the umask; SQLite gives its -wal and -shm files the same mode."""
+def create_file(path: Path) -> None:
+    """Make an empty file with mode 0600 whatever the umask; SQLite gives its -wal and -shm files the same mode.
+
+    One that is there is left as it is. Raises StoreError.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.fchmod(fd, 0o600)

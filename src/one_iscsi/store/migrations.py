@@ -106,7 +106,7 @@ def bring_up_to_date(engine: Engine, migrate: bool) -> None:
 
     Raises StoreError for a database of a newer program, and for an older one if ``migrate`` is false.
     """
-    found, known = engine.attempt(lambda: _version(engine)), len(MIGRATIONS)
+    found, known = engine.attempt(lambda: version(engine)), len(MIGRATIONS)
     if found > known:
         what = f"{engine.place} has schema {found}, made by a newer one_iscsi; this one knows {known}"
         raise StoreError(what, "upgrade one_iscsi on this front end")
@@ -118,7 +118,8 @@ def bring_up_to_date(engine: Engine, migrate: bool) -> None:
     engine.write(lambda: _migrate_mysql(engine) if engine.is_mysql else _run_missing(engine))
 
 
-def _version(engine: Engine) -> int:
+def version(engine: Engine) -> int:
+    """The number of the last step that was run; 0 for a database without tables."""
     query = SCHEMA_VERSION.select(peewee.fn.MAX(SCHEMA_VERSION.version).alias("version"))
     try:
         [row] = engine.fetch(query)
@@ -142,10 +143,10 @@ def _migrate_mysql(engine: Engine) -> None:
 
 def _run_missing(engine: Engine) -> None:
     body = "version INTEGER NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL"
-    if not _version(engine):
+    if not version(engine):
         engine.execute(f"CREATE TABLE IF NOT EXISTS schema_version ({body})")
     for number, migration in enumerate(MIGRATIONS, start=1):
-        if number <= _version(engine):
+        if number <= version(engine):
             continue
         for statement in migration(engine.is_mysql):
             engine.execute(statement)

@@ -1,0 +1,165 @@
+"""install.sh in clean roots without a network, for both layouts of OpenNebula."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from cleanroot import LOCATION, PACKAGES, REPOSITORY, CleanRoot, Layout
+
+both_layouts = pytest.mark.parametrize("layout", [PACKAGES, LOCATION], ids=lambda layout: layout.mode)
+
+
+def programs(root: CleanRoot) -> list[str]:
+    return [path.name for path in root.path(root.layout.library).glob("venv*")]
+
+
+def sql(root: CleanRoot, database: str, statement: str) -> str:
+    """The rows SQLite answers, asked as oneadmin."""
+    script = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); print(*d.execute(sys.argv[2])); d.commit()"
+    oneadmin = ("setpriv", "--reuid=9869", "--regid=9869", "--clear-groups")
+    return root.run(*oneadmin, "python3", "-c", script, database, statement)
+
+
+@both_layouts
+def test_installed_and_taken_away(clean_root, wheelhouse, layout: Layout) -> None:
+    root = clean_root(layout)
+    before = root.differences()
+
+    said = root.install("--dry-run")
+    assert "OpenNebula 7.4.0" in said
+    assert f"would put the command {layout.command} in place" in said
+    assert root.differences() == before
+
+    said = root.install("--wheelhouse", wheelhouse)
+    assert "installed: onevolume" in said
+    assert "onevolume check --host NODE" in said
+    assert root.run(layout.command, "list", "--csv").startswith("ID,")
+    assert "onevolume attach" in root.path(f"{layout.share}/man/man1/onevolume.1").read_text().replace("\\", "")
+    assert "complete" in root.path(f"{layout.share}/bash-completion/completions/onevolume").read_text()
+    assert "visudo" in root.path(f"{layout.library}/one_iscsi.sudoers").read_text()
+    database, configuration = (root.path(path).stat() for path in (layout.database, layout.configuration))
+    assert (database.st_uid, stat.S_IMODE(database.st_mode)) == (9869, 0o600)
+    assert (configuration.st_uid, configuration.st_gid, stat.S_IMODE(configuration.st_mode)) == (0, 9869, 0o640)
+
+    if layout is PACKAGES:
+        systemd_and_logrotate_take_what_is_installed(root)
+        data_keeps_the_database(root)
+
+    root.install("--uninstall", "--dry-run")
+    assert root.path(layout.command).exists()
+    root.install("--uninstall")
+    assert set(root.differences()) - set(before) - {"/var/log/one/one_iscsi.log.1"} == {
+        layout.database,
+        layout.configuration,
+    }
+    assert root.install("--uninstall") == "onevolume is not installed\n"
+
+
+def systemd_and_logrotate_take_what_is_installed(root: CleanRoot) -> None:
+    units = [f"/etc/systemd/system/one_iscsi.{kind}" for kind in ("service", "timer")]
+    assert root.run("systemd-analyze", "verify", "--man=no", *units) == ""
+    assert root.run("systemctl", "is-enabled", "one_iscsi.timer") == "enabled\n"
+    log = root.path("/var/log/one/one_iscsi.log")
+    [command] = [line for line in root.path(units[0]).read_text().splitlines() if line.startswith("ExecStart=")]
+    assert root.run(*command.partition("=")[2].split()) == "nothing to do\n"
+    assert (log.read_text(), log.stat().st_uid) == ("", 9869)
+    log.write_text("2026-01-01 00:00:00 volume 1: wiped\n")
+    root.run("logrotate", "--force", "--state", "/tmp/logrotate", "/etc/logrotate.d/one_iscsi")
+    assert (log.exists(), root.path("/var/log/one/one_iscsi.log.1").exists()) == (False, True)
+
+
+def data_keeps_the_database(root: CleanRoot) -> None:
+    root.run("onevolume", "register", "iqn.2026-01.com.example:v1", "--portal", "10.0.0.5:3260", "--size", "10G")
+    sql(root, PACKAGES.database, "UPDATE one_volume SET status = 'available'")
+    before = root.differences()
+    said = root.install("--uninstall", "--purge", code=5)
+    assert "1 volume is attached or holds somebody's data: volume 1 (v1)" in said
+    assert root.differences() == before
+
+
+@both_layouts
+def test_upgraded_from_the_first_version(clean_root, wheelhouse, first_version, layout: Layout) -> None:
+    root = clean_root(layout, first_version)
+    before = root.differences()
+    root.run(first_version / "install.sh", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheelhouse))
+    root.run(layout.command, "register", "iqn.2026-01.com.example:v1", "--portal", "10.0.0.5:3260", "--size", "10G")
+    if layout is PACKAGES:
+        refused_upgrades(root, wheelhouse)
+
+    said = root.install("--upgrade", "--wheelhouse", wheelhouse)
+    assert "saved the database as" in said
+    assert "v1" in root.run(layout.command, "list")
+    assert "venv" not in programs(root)
+    [saved] = root.path(layout.var).glob("one_volume.db.*.saved")
+    assert sql(root, f"{layout.var}/{saved.name}", "SELECT name FROM one_volume") == "('v1',)\n"
+    if layout is LOCATION:
+        again_while_it_runs(root, wheelhouse)
+
+    root.install("--uninstall", "--purge")
+    assert root.differences() == before
+
+
+def refused_upgrades(root: CleanRoot, wheelhouse: Path) -> None:
+    """An upgrade that fails, early or late, leaves what works."""
+    database, old = root.layout.database, root.differences()
+    said = root.install("--upgrade", "--wheelhouse", REPOSITORY / "docs", code=1)
+    assert "pip could not install the program" in said
+    sql(root, database, "INSERT INTO schema_version VALUES (999, 0)")
+    said = root.install("--upgrade", "--wheelhouse", wheelhouse, code=10)
+    assert "made by a newer one_iscsi" in said
+    assert "what was installed before is unchanged" in said
+    sql(root, database, "DELETE FROM schema_version WHERE version = 999")
+    assert set(root.differences()) == set(old)
+    assert "v1" in root.run(root.layout.command, "list")
+
+
+def again_while_it_runs(root: CleanRoot, wheelhouse: Path) -> None:
+    """Installed again, what a running command runs from is left to it, and the configuration is nobody else's."""
+    layout = root.layout
+    mine = root.path(layout.configuration).read_text() + "oned_timeout = 33\n"
+    root.path(layout.configuration).write_text(mine)
+    [first] = programs(root)
+    python = f"{layout.library}/{first}/bin/python"
+    command = root.command(python, "-c", "print(1, flush=True); input()")
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert running.stdout
+    assert running.stdout.readline()
+    assert "which a running onevolume uses" in root.install("--wheelhouse", wheelhouse)
+    running.communicate(b"\n")
+    assert len(programs(root)) == 2
+    assert first in programs(root)
+    assert root.path(layout.configuration).read_text() == mine
+
+
+def test_what_it_refuses(clean_root) -> None:
+    root = clean_root(PACKAGES)
+    before = root.differences()
+
+    def refuses(*options: str, because: str) -> None:
+        said = root.install(*options, code=1)
+        assert because in said
+        assert "Traceback" not in said
+
+    refuses("--frobnicate", because="there is no option --frobnicate")
+    refuses("--purge", because="--purge goes with --uninstall")
+    refuses("--upgrade", because="nothing to upgrade")
+    refuses("--wheelhouse", "/nowhere", because="there is no folder /nowhere")
+    refuses("--database", "postgres://db/x", because="--database must be like mysql://")
+    refuses("--database", "mysql://oneadmin:secret@db/x", because="leave the password out")
+    refuses("--database", "mysql://oneadmin@db/x", because="use --password-file")
+    assert root.differences() == before
+
+    wrappers = root.path("/usr/lib/one/sh/scripts_common.sh")
+    text = wrappers.read_text()
+    wrappers.write_text(text.replace("ssh_monitor_and_log", "ssh_nothing"))
+    refuses(because="too old")
+    wrappers.unlink()
+    refuses(because="no OpenNebula front end here")
+    wrappers.write_text(text)
+    root.run("sed", "-i", "/^oneadmin:/d", "/etc/passwd")
+    refuses(because="there is no user oneadmin")
+    nobody = ("setpriv", "--reuid=65534", "--clear-groups")
+    assert "run it as root" in root.run(*nobody, REPOSITORY / "install.sh", code=1)
