@@ -1,68 +1,186 @@
-"""Check: what keeps volumes from working here, on a host or on a storage server, and what to do about it."""
+"""Check: what keeps volumes from working here, on a host or on a storage server, and what to do about it.
+
+Nothing is changed anywhere, but for a database that is made when there is none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 from one_iscsi import config
 from one_iscsi.core import Core
 from one_iscsi.errors import OneIscsiError
+from one_iscsi.findings import CRITICAL, WARNING, Finding
+from one_iscsi.model import San
 from one_iscsi.store import Actor, Store
 
+if TYPE_CHECKING:
+    from one_iscsi.frontend import FrontendHost
+    from one_iscsi.nodes import Checked
 
-@dataclass(frozen=True)
-class Result:
-    """One thing looked at: ``where`` (front end, host, storage server), ``what`` it is, and the ``fix`` if not ok."""
+T = TypeVar("T")
+R = TypeVar("R")
 
-    where: str
-    ok: bool
-    what: str
-    fix: str = ""
+HERE = "front end"
+
+#: How many machines are asked at once.
+_AT_ONCE = 8
+
+#: OpenNebula's host states in which nobody expects a host to work: DISABLED and OFFLINE (include/Host.h).
+_OUT_OF_USE = frozenset({4, 8})
+
+#: What is nobody's but oneadmin's.
+_OTHERS = 0o077
 
 
-def check(hosts: list[str], sans: list[str]) -> list[Result]:
-    """Look at the front end, and at the hosts and storage servers named. Nothing is changed anywhere."""
-    results: list[Result] = []
-
-    def look(where: str, what: str, at: Callable[[], object]) -> bool:
-        try:
-            at()
-        except OneIscsiError as error:
-            results.append(Result(where, False, error.what, error.fix))
-            return False
-        results.append(Result(where, True, what))
-        return True
-
-    opened: list[Store] = []
+def check(hosts: Sequence[str], sans: Sequence[str]) -> list[Finding]:
+    """Look at the front end and at the hosts and storage servers named; none named: all that are known."""
+    found: list[Finding] = configuration()
+    if not all(one.ok or one.level == WARNING for one in found):
+        return found
     configured = config.load()
-    if not look("front end", "the database can be opened", lambda: opened.append(Store.open(configured.database))):
-        return results
-    with opened[0] as store:
+    store = _try(found, HERE, lambda: Store.open(configured.database))
+    if not store:
+        return found
+    with store:
         core = Core(store, Actor(0, "check"), config=configured)
-        look("front end", "OpenNebula's ssh wrappers are there", core.remote.wrappers)
-        look("front end", "oned answers", lambda: core.frontend.whoami())
-        for name in hosts:
-            results += _host(core, name)
-        for name in sans:
-            look(f"storage server {name}", "it answers", partial(_san, core, name))
-    return results
+        found += _database(store)
+        if _try(found, HERE, core.remote.wrappers):
+            found.append(Finding(HERE, "OpenNebula's ssh wrappers are there"))
+        known = _oned(core, found)
+        every = not hosts and not sans
+        found += _sans(core, store.sans() if every else _named(found, sans, "storage server", store.san))
+        if known is not None:
+            found += _hosts(core, _in_use(core, known) if every else _named(found, hosts, "host", core.frontend.host))
+        elif hosts:
+            found.append(Finding(HERE, "hosts cannot be looked at without oned", "mend that first", CRITICAL))
+    return found
 
 
-def _host(core: Core, name: str) -> list[Result]:
-    """What the host itself says; it must be one of oned's, for oned knows its hypervisor."""
-    where = f"host {name}"
+def _try(found: list[Finding], where: str, act: Callable[[], T]) -> T | None:
+    """What ``act`` gives; None if it failed, which is then a finding."""
     try:
-        vm_mad = core.frontend.host(name).vm_mad
-        return [Result(where, one.ok, one.what, one.fix) for one in core.node(name, vm_mad).check()]
+        return act()
     except OneIscsiError as error:
-        return [Result(where, False, error.what, error.fix)]
+        found.append(Finding(where, error.what, error.fix, CRITICAL))
+        return None
 
 
-def _san(core: Core, name: str) -> None:
-    from one_iscsi.san import server
+def _named(found: list[Finding], names: Iterable[str], what: str, get: Callable[[str], T]) -> list[T]:
+    got = (_try(found, f"{what} {name}", lambda name=name: get(name)) for name in names)  # type: ignore[misc]
+    return [one for one in got if one]
 
-    found = server(core.store.san(name), core.remote)
-    if found.can_close:
-        found.targets()
+
+# -- front end ---------------------------------------------------------------------------------------------------------
+
+
+def configuration() -> list[Finding]:
+    """What is wrong with the configuration file; one finding that is ok if nothing is."""
+    found: list[Finding] = []
+    seen = _try(found, HERE, config.look)
+    if not seen:
+        return found
+    found += [Finding(HERE, mistake.what, mistake.fix, CRITICAL) for mistake in seen.mistakes]
+    if seen.exposed:
+        what = f"{seen.path} holds a password and everybody here can read it"
+        found.append(Finding(HERE, what, f"chmod o-r {seen.path}", WARNING))
+    if not seen.mistakes:
+        what = "is right" if seen.present else "is not there: everything has its default"
+        found.append(Finding(HERE, f"the configuration {seen.path} {what}"))
+    return found
+
+
+def _database(store: Store) -> list[Finding]:
+    found: list[Finding] = []
+    probed = _try(found, HERE, store.probe)
+    if probed:
+        found.append(Finding(HERE, f"{probed[0]} can be written, its schema is {probed[1]}"))
+    if store.file:
+        status = store.file.stat()
+        if status.st_uid != os.geteuid():
+            what = f"{store.file} does not belong to the user who runs this"
+            found.append(Finding(HERE, what, f"chown oneadmin {store.file}", CRITICAL))
+        if status.st_mode & _OTHERS:
+            what = f"others may read or write {store.file}"
+            found.append(Finding(HERE, what, f"chmod 600 {store.file}", WARNING))
+    return found
+
+
+def _oned(core: Core, found: list[Finding]) -> list[FrontendHost] | None:
+    """oned's hosts; None if it cannot be asked."""
+    me = _try(found, HERE, lambda: core.frontend.whoami())
+    if not me:
+        return None
+    found.append(Finding(HERE, "oned answers"))
+    uid, gid = me
+    if gid != 0:
+        what = f"the OpenNebula session is that of user {uid}, who does not see every VM and host"
+        found.append(Finding(HERE, what, "let ONE_AUTH name the session of oneadmin", WARNING))
+    return _try(found, HERE, core.frontend.hosts)
+
+
+# -- storage servers and hosts -----------------------------------------------------------------------------------------
+
+
+def _sans(core: Core, sans: list[San]) -> list[Finding]:
+    from one_iscsi.san.check import check as look
+
+    def one(san: San) -> list[Finding]:
+        found: list[Finding] = []
+        return [*(_try(found, f"storage server {san.name}", lambda: look(san, core.remote)) or []), *found]
+
+    return [finding for findings in _at_once(one, sans) for finding in findings]
+
+
+def _in_use(core: Core, known: list[FrontendHost]) -> list[FrontendHost]:
+    """The hosts that are meant to carry volumes: a hypervisor of ours, in use, and reached by a storage server."""
+    from one_iscsi.nodes.hypervisors import is_supported
+
+    sans = core.store.sans()
+    return [
+        host
+        for host in known
+        if host.state not in _OUT_OF_USE
+        and is_supported(host.vm_mad)
+        and (not sans or any(_serves(san, host) for san in sans))
+    ]
+
+
+def _serves(san: San, host: FrontendHost) -> bool:
+    return not san.clusters or host.cluster_id in san.clusters
+
+
+def _hosts(core: Core, hosts: list[FrontendHost]) -> list[Finding]:
+    sans = core.store.sans()
+    volumes = frozenset(volume.iqn for volume in core.store.volumes())
+
+    def one(host: FrontendHost) -> Checked:
+        from one_iscsi.nodes import Checked
+
+        portals = sorted({portal for san in sans if _serves(san, host) for portal in san.portals}, key=str)
+        found: list[Finding] = []
+        checked = _try(found, f"host {host.name}", lambda: core.node(host.name, host.vm_mad).check(portals, volumes))
+        return checked or Checked(found)
+
+    checked = dict(zip((host.name for host in hosts), _at_once(one, hosts)))
+    names = {host.name: host.initiator for host in core.store.hosts()}
+    names.update({name: one.initiator for name, one in checked.items() if one.initiator})
+    found = []
+    for name, one_host in checked.items():
+        found += one_host.findings
+        others = sorted(
+            other for other, initiator in names.items() if initiator == one_host.initiator and other != name
+        )
+        if one_host.initiator and others:
+            what = f"it has the initiator name of host {', '.join(others)}, {one_host.initiator}"
+            fix = f"give one of them its own: onevolume host prepare {name}"
+            found.append(Finding(f"host {name}", what, fix, CRITICAL))
+    return found
+
+
+def _at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(act, items))

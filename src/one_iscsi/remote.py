@@ -21,6 +21,8 @@ from pathlib import Path
 from one_iscsi.errors import BadInput, SetupError
 
 _COMMON_SH = Path(__file__).with_name("scripts") / "common.sh"
+#: Words of scripts that look at a machine.
+LOOKING = Path(__file__).with_name("scripts") / "looking.sh"
 _LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 # The wrappers use $SSH HOST without quotes: a name must be one word and no option.
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@%-]*")

@@ -121,10 +121,28 @@ def ip(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     return f"{arguments[-1]} dev eth1 src {address} uid 9869 \\    cache \n", "", 0
 
 
+def date(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    assert arguments == ["+%s"]
+    return f"{int(time.time()) + host.state()['clock']}\n", "", 0
+
+
+def lvmconfig(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    return host.state()["lvm"], "  WARNING: Running as a non-root user. Functionality may be unavailable.\n", 0
+
+
+def multipathd(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    setting = host.state()["find_multipaths"]
+    if not setting:
+        return "", "error -1 receiving packet\n", 1
+    return f'defaults {{\n\tverbosity 2\n\tfind_multipaths "{setting}"\n}}\n', "", 0
+
+
 # -- initiator --------------------------------------------------------------------------------------------------------
 
 
 def iscsiadm(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    if arguments == ["--version"]:
+        return "iscsiadm version 2.1.8\n", "", 0
     assert arguments[:3] == ["-m", "node", "-T"]
     assert arguments[4] == "-p"
     iqn, portal, action = arguments[3], arguments[5], arguments[-1]
@@ -325,6 +343,8 @@ def xenstore_read(host: Host, arguments: list[str]) -> tuple[str, str, int]:
 
 
 def virsh(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    if arguments == ["--version"]:
+        return "9.0.0\n", "", 0
     words = iter(arguments)
     quiet = next(words) == "--quiet"
     assert next(words) == "--connect"

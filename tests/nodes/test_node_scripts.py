@@ -10,7 +10,7 @@ import pytest
 from sites import FakeSite
 
 from one_iscsi.nodes.hypervisors import hypervisor
-from one_iscsi.remote import wrap
+from one_iscsi.remote import LOOKING, wrap
 from one_iscsi.san.wipe import SCRIPT as WIPE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ SCRIPTS = ("attach", "detach", "observe", "visit", "check", "wipe")
 
 def text(script: str, vm_mad: str) -> list[str]:
     parts = [NODES / "scripts" / f"{name}.sh" for name in ("initiator", "guest", script)]
-    parts[2:2] = [hypervisor(vm_mad).words, WIPE]
+    parts[2:2] = [hypervisor(vm_mad).words, WIPE, LOOKING]
     return [part.read_text() for part in parts]
 
 

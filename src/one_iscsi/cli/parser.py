@@ -183,13 +183,19 @@ COMMANDS = (
     Command(
         "check",
         upkeep.check,
-        "name what this front end, a host or a storage server lacks, with the fix for each",
+        "name what is wrong with the front end, hosts and storage servers, with the fix for each; "
+        "without --host and --san: all that are known",
         (
             _argument("--host", metavar="HOST", action="append", default=[], help="check this host (may be repeated)"),
             _argument("--san", metavar="SAN", action="append", default=[], help="check this storage server"),
             *_MACHINE,
+            _argument(
+                "--nagios",
+                action="store_true",
+                help="one line, and a monitoring plugin's exit codes: 0 ok, 1 warning, 2 critical, 3 unknown",
+            ),
         ),
-        ("onevolume check", "onevolume check --host node1"),
+        ("onevolume check", "onevolume check --host node1", "onevolume check --nagios"),
     ),
     Command(
         "san create",

@@ -11,7 +11,8 @@ from one_iscsi.cli import output
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.output import Document
 from one_iscsi.cli.session import core
-from one_iscsi.errors import BadInput
+from one_iscsi.errors import BadInput, OneIscsiError
+from one_iscsi.findings import CRITICAL, OK, WARNING, Finding
 
 
 def work(options: Namespace) -> int:
@@ -60,15 +61,54 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+_MARKS = {OK: "ok  ", WARNING: "WARN", CRITICAL: "FAIL"}
+
+#: Exit codes of monitoring plugins (Nagios, Icinga, Zabbix …).
+_NAGIOS = {OK: 0, WARNING: 1, CRITICAL: 2}
+_UNKNOWN = 3
+
+
 def check(options: Namespace) -> int:
-    """``onevolume check``: exit code 0 if nothing is wrong, 1 otherwise."""
+    """``onevolume check``: exit code 0 if nothing is wrong but for warnings, 1 otherwise; for --nagios see there."""
+    if options.nagios:
+        return _nagios(options)
     findings = checking.check(options.host, options.san)
     if options.form:
         rows: list[Document] = [
-            {"WHERE": one.where, "OK": one.ok, "WHAT": one.what, "FIX": one.fix} for one in findings
+            {"WHERE": one.where, "LEVEL": one.level, "OK": one.ok, "WHAT": one.what, "FIX": one.fix} for one in findings
         ]
         print_list(options, "CHECK", "FINDING", rows, ())
     else:
         for one in findings:
-            print(f"{'ok  ' if one.ok else 'FAIL'} {one.where}: {one.what}" + (f": {one.fix}" if not one.ok else ""))
-    return 0 if all(one.ok for one in findings) else 1
+            print(f"{_MARKS[one.level]} {one.where}: {one.what}" + (f": {one.fix}" if one.fix else ""))
+    return 1 if _worst(findings) == CRITICAL else 0
+
+
+def _worst(findings: list[Finding]) -> str:
+    return max((one.level for one in findings), key=list(_MARKS).index)
+
+
+def _nagios(options: Namespace) -> int:
+    """One line and a plugin's exit code, whatever happens."""
+    try:
+        findings = checking.check(options.host, options.san)
+    except Exception as error:
+        what = str(error) if isinstance(error, OneIscsiError) else f"a bug of onevolume: {type(error).__name__}"
+        print(f"ONEVOLUME UNKNOWN - {_plain(what)}")
+        return _UNKNOWN
+    worst = _worst(findings)
+    wrong = [f"{one.where}: {one.what}" for level in (CRITICAL, WARNING) for one in findings if one.level == level]
+    places = len({one.where for one in findings})
+    told = "; ".join(wrong[:_TOLD]) or f"{_count(len(findings), 'thing')} looked at in {_count(places, 'place')}"
+    more = f" ({len(wrong) - _TOLD} more)" if len(wrong) > _TOLD else ""
+    print(f"ONEVOLUME {worst.upper()} - {_plain(told)}{more}")
+    return _NAGIOS[worst]
+
+
+#: How many findings a plugin's line tells.
+_TOLD = 3
+
+
+def _plain(text: str) -> str:
+    """What follows a | would be taken for measurements."""
+    return " ".join(text.replace("|", "/").split())

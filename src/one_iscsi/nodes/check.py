@@ -1,39 +1,121 @@
-"""What a host must have before it can carry volumes, for ``onevolume check --host``."""
+"""What a host must have before it can carry volumes, for ``onevolume check``."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from one_iscsi.findings import CRITICAL, WARNING, Finding, Meaning, findings
 from one_iscsi.remote import Answer
+
+_MEANINGS = {
+    "name": Meaning(
+        "it has an initiator name of its own",
+        "it has no initiator name of its own",
+        "set one in /etc/iscsi/initiatorname.iscsi, or run onevolume host prepare",
+    ),
+    "daemon": Meaning(
+        "iscsid runs, or is started on demand", "iscsid does not run", "enable iscsid (or iscsid.socket)"
+    ),
+    "module": Meaning(
+        "the kernel can speak iSCSI over TCP", "the kernel cannot speak iSCSI over TCP", "load the module iscsi_tcp"
+    ),
+    "udev": Meaning(
+        "udev makes the links in /dev/disk/by-path", "udev does not run: no links in /dev/disk/by-path", "start udev"
+    ),
+    "portal": Meaning(
+        "the portal {} takes connections",
+        "the portal {} takes no connection from here",
+        "see to the storage server, the network and firewalls between the two",
+    ),
+    "hypervisor": Meaning(
+        "the hypervisor answers to oneadmin",
+        "the hypervisor does not answer to oneadmin",
+        "see what xl or virsh says when oneadmin runs it",
+    ),
+}
+
+#: Seconds two clocks may differ before logs and the journal cannot be compared any more.
+_SKEW = 5
+
+#: Values of find_multipaths with which multipathd takes a disk that has one path (multipath.conf(5)).
+_TAKES_ALL = frozenset({"no", "off", "greedy"})
+
+_LVM_FIX = (
+    'put global_filter = [ "r|^/dev/disk/by-path/.*-iscsi-.*|" ] into /etc/lvm/lvm.conf, with an accepting pattern '
+    "before it for iSCSI disks of the host's own"
+)
+_GUEST_DISK = ("/dev/sdzz", "/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-iqn.2026-01.com.example:v-lun-1")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: is it all right, what is it, and how to mend it (empty if it is all right)."""
+class Checked:
+    """What was found on a host, and its ``initiator`` name (empty: none), for comparing with other hosts'."""
 
-    ok: bool
-    what: str
-    fix: str = ""
-
-
-# What the script calls a thing → what is so if it is good, and how to get there. ``{}`` is what comes after the kind.
-_MEANING = {
-    "tool": ("{} is installed", "install it"),
-    "sudo": ("oneadmin may run as root: {}", "install one_iscsi.sudoers as /etc/sudoers.d/one_iscsi"),
-    "initiator name": ("the host has an initiator name of its own", "set it in /etc/iscsi/initiatorname.iscsi"),
-    "initiator daemon": ("iscsid runs, or is started on demand", "enable iscsid (or iscsid.socket)"),
-    "initiator module": ("the kernel can speak iSCSI over TCP", "load the module iscsi_tcp"),
-    "udev running": ("udev makes the links in /dev/disk/by-path", "start udev"),
-    "hypervisor answers": ("the hypervisor answers to oneadmin", "see what xl or virsh says when oneadmin runs it"),
-}  # fmt: skip
+    findings: list[Finding]
+    initiator: str = ""
 
 
-def findings(answer: Answer) -> list[Finding]:
-    """What ``check.sh`` said, in its order."""
+def judge(where: str, answer: Answer, began: float, ended: float, volumes: Collection[str]) -> Checked:
+    """What ``check.sh`` said; ``began`` and ``ended`` are this machine's clock, ``volumes`` the IQNs of ours."""
+    found = findings(where, answer, _MEANINGS)
+    clock = int(answer.get("CLOCK", "0"))
+    skew = max(began - clock - 1, clock - ended, 0)
+    if skew > _SKEW:
+        what, fix = f"its clock differs from the front end's by {skew:.0f} s", "let chrony or ntpd run on both"
+        found.append(Finding(where, what, fix, WARNING))
+    else:
+        found.append(Finding(where, "its clock is the front end's"))
+    found += [*_multipath(where, answer), *_lvm(where, answer), *_held(where, answer, volumes)]
+    return Checked(found, answer.get("INITIATOR"))
+
+
+def _multipath(where: str, answer: Answer) -> list[Finding]:
+    for setting in answer.all("FIND_MULTIPATHS"):
+        if setting in _TAKES_ALL:
+            what = f"multipathd takes guests' disks (find_multipaths is {setting})"
+            fix = "set find_multipaths to yes in /etc/multipath.conf, or run onevolume host prepare"
+            return [Finding(where, what, fix, CRITICAL)]
+        return [Finding(where, "multipathd leaves disks with one path alone")]
+    return []
+
+
+def _lvm(where: str, answer: Answer) -> list[Finding]:
+    said = dict(line.split("=", 1) for line in answer.all("LVM") if "=" in line)
+    if not said:
+        return []
+    by_file = said.get("use_devicesfile") == "1" and "devices_file" in said
+    if by_file or lvm_rejects(said.get("global_filter", ""), _GUEST_DISK):
+        return [Finding(where, "LVM does not look into guests' disks")]
+    what = "LVM looks into guests' disks: a volume group a guest makes on one is activated on the host"
+    return [Finding(where, what, _LVM_FIX, WARNING)]
+
+
+def lvm_rejects(patterns: str, names: Collection[str]) -> bool:
+    """Whether LVM leaves a disk with these names alone, as lvm.conf(5) has it: the first pattern that matches a name
+    decides on it, one accepted name is enough, and what matches nothing is accepted."""
+    rejected = False
+    for name in names:
+        for pattern in re.findall(r'"([ar].[^"]*)"', patterns):
+            try:
+                matches = re.search(pattern[2:-1], name)
+            except re.error:
+                continue
+            if matches and pattern[0] == "a":
+                return False
+            if matches:
+                rejected = True
+                break
+    return rejected
+
+
+def _held(where: str, answer: Answer, volumes: Collection[str]) -> list[Finding]:
     found = []
-    for name, thing in answer.lines:
-        if name in ("GOOD", "BAD"):
-            kind, _, detail = thing.partition(" ")
-            what, fix = _MEANING.get(thing) or _MEANING[kind]
-            found.append(Finding(name == "GOOD", what.format(detail), "" if name == "GOOD" else fix))
+    for line in answer.all("HELD"):
+        iqn, disk, holder = line.split(" ", 2)
+        if iqn in volumes:
+            what = f"{disk}, the disk of {iqn}, is held by the host itself ({holder})"
+            fix = "take it out of multipath (multipath -f) or LVM (vgchange -an) there, and see to their filters"
+            found.append(Finding(where, what, fix, CRITICAL))
     return found

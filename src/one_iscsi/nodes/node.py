@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from one_iscsi.errors import BadInput, NodeError
+from one_iscsi.findings import CRITICAL, Finding
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, Identity, Volume
-from one_iscsi.nodes.check import Finding, findings
+from one_iscsi.nodes.check import Checked, judge
 from one_iscsi.nodes.hypervisors import hypervisor
 from one_iscsi.nodes.troubles import no_answer, refusal
-from one_iscsi.remote import Answer, Remote, RemoteFailure
+from one_iscsi.remote import LOOKING, Answer, Remote, RemoteFailure
 
 if TYPE_CHECKING:
     from one_iscsi.san import WipeStatus
@@ -76,12 +78,19 @@ class Node:
         answer = self._run("visit", f"portal {portal}", {"ADDRESS": portal.address}, _VISIT)
         return Visit(answer.get("INITIATOR"), answer.get("SOURCE"), answer.get("MULTIPATH") == "yes")
 
-    def check(self) -> list[Finding]:
-        """What the host has and lacks. Without an answer that is all there is to find."""
+    def check(self, portals: Iterable[Portal] = (), volumes: Collection[str] = ()) -> Checked:
+        """What the host has and lacks, and whether it reaches these portals; ``volumes``: the IQNs of all of ours.
+
+        Without an answer that is all there is to find.
+        """
+        where = f"host {self.name}"
+        values = {"PORTALS": " ".join(f"{portal.address}/{portal.port}" for portal in portals)}
+        began = time.time()
         try:
-            return findings(self._run("check", "check", {}, _CHECK))
+            answer = self._run("check", "check", values, _CHECK + 6 * len(values["PORTALS"].split()), LOOKING)
         except NodeError as error:
-            return [Finding(False, error.what, error.fix)]
+            return Checked([Finding(where, error.what, error.fix, CRITICAL)])
+        return judge(where, answer, began, time.time(), volumes)
 
     def attach(
         self,

@@ -6,13 +6,14 @@ exception of the database leaves this package: it becomes a StoreError of one li
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from one_iscsi.store.connect import connection
 from one_iscsi.store.engine import Engine
 from one_iscsi.store.journal import Journal, TargetTaken
 from one_iscsi.store.migrations import bring_up_to_date
-from one_iscsi.store.schema import Actor
+from one_iscsi.store.schema import SCHEMA_VERSION, Actor
 
 __all__ = ["Actor", "Store", "TargetTaken"]
 
@@ -30,6 +31,17 @@ class Store(Journal):
         engine = Engine(connection(url, create=migrate))
         bring_up_to_date(engine, migrate)
         return cls(engine)
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file; None for a server."""
+        return self._engine.file
+
+    def probe(self) -> tuple[str, int]:
+        """What to call the database, and its schema's version; StoreError if it cannot be written."""
+        same = SCHEMA_VERSION.update(applied_at=SCHEMA_VERSION.applied_at)
+        self._engine.write(lambda: self._engine.run(same))
+        return self._engine.place, len(self._engine.rows(SCHEMA_VERSION.select()))
 
     def close(self) -> None:
         """Close the calling thread's connection."""

@@ -29,6 +29,8 @@ class Connection(NamedTuple):
     session: tuple[str, ...] = ()
     #: How long a lock is waited for, in seconds.
     timeout: float = _TIMEOUT
+    #: SQLite's file; None for a server.
+    file: Path | None = None
 
 
 def connection(url: str, create: bool) -> Connection:
@@ -60,7 +62,7 @@ def _sqlite(path: Path, timeout: float, create: bool) -> Connection:
     # mode=rw: SQLite never makes the file, which it would do with the umask's mode.
     file = f"file:{quote(str(path))}?mode=rw"
     database = peewee.SqliteDatabase(file, uri=True, pragmas=pragmas, timeout=timeout, autoconnect=False)
-    return Connection(database, f"database {path}", begin=("IMMEDIATE",), timeout=timeout)
+    return Connection(database, f"database {path}", begin=("IMMEDIATE",), timeout=timeout, file=path)
 
 
 def create_file(path: Path) -> None:

@@ -37,7 +37,7 @@ class Engine:
     """A database, with one connection per thread. A process that forks opens its own Store."""
 
     def __init__(self, connection: Connection) -> None:
-        self._database, self.place, self._begin, self._session, self._timeout = connection
+        self._database, self.place, self._begin, self._session, self._timeout, self.file = connection
         self._thread = threading.local()
 
     @property

@@ -45,6 +45,11 @@ def hypervisor(vm_mad: str) -> Hypervisor:
     raise WrongState(f"hosts with VM_MAD {vm_mad!r} are not supported", "volumes go to guests on Xen and KVM")
 
 
+def is_supported(vm_mad: str) -> bool:
+    """Whether volumes can go to guests of hosts with this VM_MAD."""
+    return any(re.fullmatch(pattern, vm_mad) for pattern, _ in _BY_VM_MAD)
+
+
 def target_names(vm_mad: str) -> list[str]:
     """The targets a volume may have in a guest, best first: xvdp … xvdb or vdz … vdb. WrongState as above."""
     return hypervisor(vm_mad).target_names

@@ -58,5 +58,6 @@ hv_reason() {
 
 hv_check() {
     has_tools virsh
-    good_if hypervisor answers kvm list
+    version virsh virsh --version
+    good_if hypervisor '' kvm list
 }

@@ -1,50 +1,87 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
-# What a host has and lacks. Changes nothing. Says GOOD or BAD with the kind of a thing and the thing; check.py knows
-# what they mean. Comes after guest.sh and the words of a hypervisor.
+# What a host has and lacks. Changes nothing. Comes after looking.sh, guest.sh and the words of a hypervisor.
+#
+# Values: PORTALS (address and port of each, in one word with a slash). Says GOOD and BAD (see looking.sh), VERSION, and
+# what only the front end can judge: INITIATOR, CLOCK, FIND_MULTIPATHS, LVM, HELD (a target and what holds its disk).
 
-# good_if KIND THING COMMAND…: good if the command succeeds; `fail` in it means bad, and the next thing is looked at
-good_if() {
-    thing="$1 $2"
-    shift 2
-    # shellcheck disable=SC2317 # called by `root`: what it finds must not end the check
-    if (fail() { exit 1; } && "$@") >/dev/null 2>&1; then say GOOD "$thing"; else say BAD "$thing"; fi
-}
-
-# has_tools NAME…
-has_tools() {
-    for tool in "$@"; do
-        good_if tool "$tool" command -v "$tool"
-    done
-}
-
-# may_run COMMAND…: would sudo let us, as `root` does it?
-may_run() {
-    good_if sudo "$*" sudo -n -l timeout -k 5 10 "$@"
-}
-
-has_initiator_name() {
+# Prints the initiator's name; 1 if there is none of its own.
+initiator_name() (
+    # shellcheck disable=SC2317 # called by `root`
+    fail() { exit 1; }
     root 10 cat /etc/iscsi/initiatorname.iscsi || return 1
     # Debian writes GenerateName=yes until iscsid has been started once.
-    printf '%s\n' "$out" | grep -q '^[[:space:]]*InitiatorName[[:space:]]*=[[:space:]]*[a-z]' && ! {
-        printf '%s\n' "$out" | grep -q '\.example'
-    }
-}
+    name=$(printf '%s\n' "$out" | sed -n 's/^[[:space:]]*InitiatorName[[:space:]]*=[[:space:]]*\([a-z][^[:space:]]*\).*/\1/p')
+    case $name in '' | *.example*) return 1 ;; esac
+    printf '%s\n' "$name"
+)
 
 has_module() {
     [ -d /sys/module/iscsi_tcp ] || modprobe -n iscsi_tcp
 }
 
+# Does somebody take a TCP connection there? bash's own means: nothing needs to be installed.
+answers() {
+    # shellcheck disable=SC2016 # for the inner shell
+    timeout -k 1 5 bash -c ': <"/dev/tcp/$0/$1"' "${1%/*}" "${1##*/}"
+}
+
+# What multipathd does with a disk that has one path only: it tells anybody, whereas only root may read its file on Red
+# Hat; says nothing where it does not run.
+look_at_multipath() {
+    setting=$(timeout -k 5 10 multipathd show config 2>/dev/null | find_multipaths)
+    if [ -z "$setting" ]; then
+        grep -qsx multipathd /proc/[0-9]*/comm || return 0
+        setting=$(find_multipaths 2>/dev/null </etc/multipath.conf)
+    fi
+    say FIND_MULTIPATHS "$setting"
+}
+
+find_multipaths() {
+    sed -n 's/^[[:space:]]*find_multipaths[[:space:]]*"*\([a-z]*\).*/\1/p' | head -n 1
+}
+
+# Which disks LVM would look into.
+look_at_lvm() {
+    command -v lvmconfig >/dev/null || return 0
+    if [ -e /etc/lvm/devices/system.devices ]; then say LVM devices_file=1; fi
+    timeout -k 5 10 lvmconfig --typeconfig full devices/global_filter devices/use_devicesfile 2>/dev/null |
+        while read -r line; do say LVM "$line"; done
+}
+
+look_at_disks() {
+    for held in /sys/class/iscsi_session/session*/device/target*/*/block/*/holders/*; do
+        [ -e "$held" ] || continue
+        session=${held#/sys/class/iscsi_session/} disk=${held%/holders/*} uuid=''
+        read -r iqn <"/sys/class/iscsi_session/${session%%/*}/targetname"
+        read -r uuid <"$held/dm/uuid"
+        say HELD "$iqn ${disk##*/} ${uuid:-${held##*/}}"
+    done 2>/dev/null
+}
+
 main() {
     lock check 10
     has_tools sudo flock timeout tee ip blockdev iscsiadm
+    version iscsiadm iscsiadm --version
+    folder=/etc/iscsi
+    [ ! -d /var/lib/iscsi ] || folder=/var/lib/iscsi
     may_run iscsiadm -m node -T iqn.2026-01.com.example:v -p 192.0.2.1:3260 -o new
     may_run cat /etc/iscsi/initiatorname.iscsi
-    may_run tee -a /etc/iscsi/nodes/iqn.2026-01.com.example:v/192.0.2.1,3260
+    may_run tee -a "$folder/nodes/iqn.2026-01.com.example:v/192.0.2.1,3260"
     may_run tee /sys/block/sda/device/delete
     may_run blockdev --flushbufs /dev/sda
-    good_if initiator name has_initiator_name
-    good_if initiator daemon grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
-    good_if initiator module has_module
-    good_if udev running [ -e /run/udev/control ]
+    may_wipe
+    name=$(initiator_name)
+    good_if name '' [ -n "$name" ]
+    say INITIATOR "$name"
+    good_if daemon '' grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
+    good_if module '' has_module
+    good_if udev '' [ -e /run/udev/control ]
+    say CLOCK "$(date +%s)"
+    look_at_multipath
+    look_at_lvm
+    look_at_disks
+    for where in $PORTALS; do
+        good_if portal "${where%/*} port ${where##*/}" answers "$where"
+    done
     hv_check
 }

@@ -1,0 +1,233 @@
+"""``onevolume check``: everything that is wrong, one line each with its fix, for people and for monitoring."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import MIB, Cloud, iqn
+
+from one_iscsi.nodes.check import lvm_rejects
+
+
+@pytest.fixture(autouse=True)
+def iscsid() -> Iterator[socket.socket]:
+    """What shows that an iscsid runs: fake hosts share this machine's sockets."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind("\0ISCSIADM_ABSTRACT_NAMESPACE")
+        yield listening
+
+
+@pytest.fixture
+def portal() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def cloud(cloud: Cloud, portal: str) -> Cloud:
+    """With a storage server whose portal takes connections."""
+    cloud.ok("san", "create", "alpha", "--kind", "tgt", "--host", "localhost", "--portal", portal)
+    return cloud
+
+
+def wrong(cloud: Cloud, *words: str, code: int = 1, **env: str) -> list[str]:
+    """What is not ok, as ``LEVEL WHERE: WHAT``; every such finding has a fix."""
+    result = cloud("check", "-j", *words, env=env)
+    assert result.code == code, result.out + result.err
+    found: list[Any] = json.loads(result.out)["CHECK"]["FINDING"]
+    lacking = [one for one in found if not one["OK"]]
+    assert all(one["FIX"] and one["LEVEL"] in ("warning", "critical") for one in lacking), lacking
+    return [f"{one['LEVEL']} {one['WHERE']}: {one['WHAT']}" for one in lacking]
+
+
+def nagios(cloud: Cloud, code: int, *words: str) -> str:
+    result = cloud("check", "--nagios", *words)
+    assert result.code == code, result.out
+    assert result.err == ""
+    [line] = result.out.splitlines()
+    assert "|" not in line
+    return line
+
+
+def test_all_is_well_everywhere(cloud: Cloud) -> None:
+    lines = cloud("check").out.splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    places = {line.split(":")[0] for line in lines}
+    where = ("front end", "host node1", "host node2", "host node3", "storage server alpha")
+    assert places == {f"ok   {one}" for one in where}
+    for line in (
+        "host node1: iscsiadm 2.1.8 is installed",
+        "host node3: virsh 9.0.0 is installed",
+        "host node2: multipathd leaves disks with one path alone",
+        "storage server alpha: it answers: 0 disks are offered",
+        "front end: oned answers",
+    ):
+        assert f"ok   {line}" in lines
+    assert nagios(cloud, 0) == f"ONEVOLUME OK - {len(lines)} things looked at in 5 places"
+
+
+def test_only_what_is_named_is_looked_at(cloud: Cloud) -> None:
+    def places(*words: str) -> set[str]:
+        return {line[5:].split(":")[0] for line in cloud.ok("check", *words).splitlines()}
+
+    assert places("--host", "node2") == {"front end", "host node2"}
+    assert places("--san", "alpha") == {"front end", "storage server alpha"}
+    assert wrong(cloud, "--host", "node7") == ["critical host node7: there is no host 'node7'"]
+    assert wrong(cloud, "--san", "omega") == ["critical storage server omega: there is no storage server omega"]
+
+
+def test_hosts_that_carry_no_volumes_are_not_looked_at(cloud: Cloud, portal: str) -> None:
+    cloud.oned.set(host_0_state=4, host_1_vm_mad="lxc")
+    cloud.node1.go_down()
+    assert "host node3" in cloud.ok("check")
+    cloud.ok("san", "delete", "alpha")
+    cloud.ok("san", "create", "far", "--kind", "static", "--portal", portal, "--cluster", "100")
+    said = cloud.ok("check")
+    assert "ok   host" not in said
+    assert "ok   storage server far: somebody else manages it: nothing can be asked there" in said
+
+
+def test_no_iscsid(cloud: Cloud, iscsid: socket.socket) -> None:
+    iscsid.close()
+    assert wrong(cloud, "--host", "node1") == ["critical host node1: iscsid does not run"]
+    line = nagios(cloud, 2)
+    assert line.startswith("ONEVOLUME CRITICAL - host node1: iscsid does not run; host node2: ")
+
+
+def test_two_hosts_with_one_initiator_name(cloud: Cloud) -> None:
+    same = (cloud.node1.root / "etc/iscsi/initiatorname.iscsi").read_text()
+    name = same.strip().partition("=")[2]
+    (cloud.node2.root / "etc/iscsi/initiatorname.iscsi").write_text(same)
+    assert wrong(cloud) == [
+        f"critical host node1: it has the initiator name of host node2, {name}",
+        f"critical host node2: it has the initiator name of host node1, {name}",
+    ]
+    assert wrong(cloud, "--host", "node2", code=0) == []
+
+
+def test_a_host_with_the_name_of_one_that_is_known_but_not_asked(cloud: Cloud) -> None:
+    cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
+    cloud.ok("register", iqn("v1"), "--san", "alpha", "--assume-clean")
+    cloud.ok("attach", "7", "1M")
+    same = (cloud.node1.root / "etc/iscsi/initiatorname.iscsi").read_text()
+    (cloud.node2.root / "etc/iscsi/initiatorname.iscsi").write_text(same)
+    [found] = wrong(cloud, "--host", "node2")
+    assert "it has the initiator name of host node1" in found
+
+
+@pytest.mark.parametrize("text", ["GenerateName=yes\n", "", "InitiatorName=iqn.2026-01.com.example:host\n"])
+def test_a_host_without_a_name_of_its_own(cloud: Cloud, text: str) -> None:
+    (cloud.node1.root / "etc/iscsi/initiatorname.iscsi").write_text(text)
+    assert wrong(cloud, "--host", "node1") == ["critical host node1: it has no initiator name of its own"]
+
+
+def test_a_sudoers_file_that_lacks_a_line(cloud: Cloud) -> None:
+    denied = "sudo: a password is required\n"
+    cloud.world.fault("sudo", "-l .* blockdev", host="node1", code=1, stderr=denied)
+    assert wrong(cloud, "--host", "node1") == [
+        "critical host node1: oneadmin may not run as root: blockdev --flushbufs /dev/sda"
+    ]
+
+
+@pytest.mark.parametrize(("setting", "code"), [("greedy", 1), ("no", 1), ("strict", 0), ("yes", 0), ("", 0)])
+def test_multipathd_that_takes_every_disk(cloud: Cloud, setting: str, code: int) -> None:
+    with cloud.node1.changing() as state:
+        state["find_multipaths"] = setting
+    expected = [f"critical host node1: multipathd takes guests' disks (find_multipaths is {setting})"]
+    assert wrong(cloud, "--host", "node1", code=code) == (expected if code else [])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "rejected"),
+    [
+        ('global_filter=["a|.*|"]', False),
+        ('global_filter=["r|^/dev/disk/by-path/.*-iscsi-.*|"]', True),
+        ('global_filter=["a|^/dev/sda$|","r|.*|"]', True),
+        ('global_filter=["a|^/dev/sd|","r|by-path|"]', False),
+        ('global_filter=["r|/dev/sd.*|","a|by-path|"]', False),
+        ('global_filter=["r/by-path.*iscsi/"]', True),
+        ('global_filter=["r|(|"]', False),
+        ("", False),
+    ],
+)
+def test_what_lvm_looks_into(patterns: str, rejected: bool) -> None:
+    names = ("/dev/sdzz", "/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-iqn.2026-01.com.example:v-lun-1")
+    assert lvm_rejects(patterns, names) is rejected
+
+
+def test_lvm_that_looks_into_guests_disks_and_a_clock_that_is_wrong_are_warnings(cloud: Cloud) -> None:
+    with cloud.node1.changing() as state:
+        state["lvm"] = 'global_filter=["a|.*|"]\nuse_devicesfile=0\n'
+        state["clock"] = -7200
+    clock, lvm = wrong(cloud, "--host", "node1", code=0)
+    assert clock.startswith("warning host node1: its clock differs from the front end's by 7")
+    assert lvm.startswith("warning host node1: LVM looks into guests' disks")
+    assert "\nWARN host node1: " in cloud.ok("check", "--host", "node1")
+    assert nagios(cloud, 1, "--host", "node1").startswith("ONEVOLUME WARNING - host node1: its clock differs")
+
+
+def test_a_guests_disk_that_the_host_has_taken(cloud: Cloud) -> None:
+    cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
+    cloud.ok("register", iqn("v1"), "--san", "alpha", "--assume-clean")
+    cloud.ok("attach", "7", "1M")
+    assert wrong(cloud, "--host", "node1", code=0) == []
+    [block] = (cloud.node1.root / "sys/class/iscsi_session").glob("session*/device/target*/*/block/*")
+    (block / "holders/dm-3/dm").mkdir(parents=True)
+    (block / "holders/dm-3/dm/uuid").write_text("mpath-36001\n")
+    [found] = wrong(cloud, "--host", "node1")
+    assert found == f"critical host node1: sda, the disk of {iqn('v1')}, is held by the host itself (mpath-36001)"
+
+
+def test_a_portal_a_host_cannot_reach(cloud: Cloud) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()[1]
+    cloud.ok("san", "create", "dead", "--kind", "static", "--portal", f"127.0.0.1:{dead}", "--cluster", "101")
+    assert wrong(cloud) == [f"critical host node3: the portal 127.0.0.1 port {dead} takes no connection from here"]
+
+
+def test_machines_that_do_not_answer(cloud: Cloud) -> None:
+    cloud.node1.go_down()
+    with cloud.world.tgt() as state:
+        state["down"] = True
+    server, host = wrong(cloud)
+    assert "tgtd is not running" in server
+    assert host.startswith("critical host node1: host node1, check: no login by ssh")
+    assert nagios(cloud, 2).startswith("ONEVOLUME CRITICAL - storage server alpha: ")
+
+
+def test_a_front_end_that_is_not_right(cloud: Cloud) -> None:
+    cloud.database.chmod(0o644)
+    assert wrong(cloud, code=0) == [f"warning front end: others may read or write {cloud.database}"]
+    first, second = wrong(cloud, ONE_LOCATION="/nowhere", ONE_XMLRPC="http://127.0.0.1:9/RPC2", code=1)[1:3]
+    assert "scripts_common.sh is missing" in first
+    assert "does not answer" in second
+    [found] = wrong(cloud, ONE_ISCSI_DATABASE="sqlite:////nowhere/one.db")
+    assert found.startswith("critical front end: database /nowhere/one.db cannot be created")
+
+
+def test_a_mistake_in_the_configuration(cloud: Cloud, tmp_path: Path) -> None:
+    file = tmp_path / "one_iscsi.conf"
+    file.write_text("colour = red\n")
+    cloud.env["ONE_ISCSI_CONFIG"] = str(file)
+    assert wrong(cloud) == [f"critical front end: {file}, line 1: there is no key 'colour'"]
+    assert nagios(cloud, 2) == f"ONEVOLUME CRITICAL - front end: {file}, line 1: there is no key 'colour'"
+
+
+def test_a_bug_is_unknown_to_monitoring(cloud: Cloud) -> None:
+    code = textwrap.dedent("""
+        import sys
+        from one_iscsi.cli import main
+        from one_iscsi.store import Store
+        Store.probe = None
+        sys.exit(main(["check", "--nagios"]))
+    """)
+    done = subprocess.run([sys.executable, "-c", code], env=cloud.env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "ONEVOLUME UNKNOWN - a bug of onevolume: TypeError\n")
