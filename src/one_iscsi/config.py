@@ -114,6 +114,12 @@ class Config:
     oned_timeout: int = _key(
         20, Whole("seconds", 1, 600), "How long oned may take to answer a call before the command gives up."
     )
+    wipes_per_server: int = _key(
+        2,
+        Whole("wipes", 1, 100),
+        "How many volumes of one storage server are wiped at the same time; others wait for their turn, which any "
+        "later command gives them, or onevolume work. More at once is seldom faster, and slows down everybody else.",
+    )
     on_terminate: str = _key(
         KEEP,
         OneOf(KEEP, RELEASE),

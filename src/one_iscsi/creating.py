@@ -25,7 +25,8 @@ IQN = "iqn.2026-11.org.opennebula.one-iscsi:volume-"
 LUN = 1
 
 #: Places where a new volume reads as zeros although nobody wiped it. A thin pool maps nothing until it is written to,
-#: and zeroes a block before it maps it (lvmthin(7), "Zeroing"; a pool that does not is refused); a new file is a hole.
+#: and zeroes a block before it maps it (lvmthin(7), "Zeroing"; a pool that does not is refused); a file reads as zeros
+#: wherever nothing was written to it (fallocate(2)).
 #: In a volume group the extents still hold what was on them before, somebody's data.
 _FRESH_ZEROS = frozenset({"thin", "file"})
 

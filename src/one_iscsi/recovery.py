@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from one_iscsi import attaching, creating, detaching, states, volumes, wiping
 from one_iscsi.core import Core
-from one_iscsi.errors import OneIscsiError, Unfinished, WrongState
+from one_iscsi.errors import NotFound, OneIscsiError, Unfinished, WrongState
 from one_iscsi.model import Op, Volume
 
 
 def _settle_wipe(core: Core, op: Op, volume: Volume) -> Volume:
     wiping.look(core, op)
-    return core.store.volume(volume.id)
+    try:
+        return core.store.volume(volume.id)
+    except NotFound:
+        return replace(volume, status=states.GONE)
 
 
 _SETTLE = {

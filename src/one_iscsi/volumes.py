@@ -132,9 +132,18 @@ def release(core: Core, ref: str) -> Volume:
 
 
 def delete(core: Core, ref: str) -> Volume:
-    """Take a volume out of the table; its target stays on the storage server, closed, with whatever data it has."""
+    """Take a volume out of the table.
+
+    The target of a registered one stays on the storage server, closed, with its data. One that was made by ``create``
+    is removed there. It is wiped first, and the volume returned is ``wiping``, unless
+    it is free: then it reads as zeros, because it was wiped, or because it was new in a place that reads as zeros and
+    nobody ever had it.
+    """
     volume = core.store.volume(ref)
     _needs(volume, states.DELETING, "deleted")
+    if volume.made and volume.status != states.FREE:
+        wiping.start(core, volume, then=wiping.DELETE)
+        return core.store.volume(volume.id)
     volume, op = core.store.begin(volume, DELETE, states.DELETING, core.who, why="delete")
     return settle_delete(core, op, volume)
 
@@ -144,10 +153,13 @@ def settle_delete(core: Core, op: Op, volume: Volume) -> Volume:
     op = core.store.advance(op, "closing")
     try:
         core.close(volume)
+        if volume.made:
+            op = core.store.advance(op, "removing")
+            core.server(volume).remove(volume)
     except StorageError as error:
         core.store.fail(op, str(error))
         raise Unfinished(
-            f"volume {volume.id} could not be closed ({error.what})",
+            f"volume {volume.id} could not be {'removed' if volume.made else 'closed'} ({error.what})",
             f"mend that, then run onevolume recover {volume.id}",
         ) from error
     core.store.forget(volume, core.who, "deleted")

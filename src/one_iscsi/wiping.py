@@ -1,6 +1,7 @@
 """Wipe: zeros over a released volume, as a job on the storage server that no command has to wait for.
 
-A storage server that cannot be logged in to (``static``) has its volumes wiped from a node.
+A storage server that cannot be logged in to (``static``) has its volumes wiped from a node. Only so many wipes run at a
+time on one server: the others wait in the journal until a command finds that there is room.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from one_iscsi import states
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from one_iscsi.san import WipeStatus
 
 KIND = "wipe"
-STARTING, RUNNING = "starting", "running"
+QUEUED, STARTING, RUNNING, REMOVING = "queued", "starting", "running", "removing"
+
+#: ``then`` of a wipe after which the volume is no more; others end in ``free``.
+DELETE = "delete"
 
 #: Seconds between two looks at a running wipe, and before a server that did not answer is asked again.
 _LOOK_EVERY = 0.5
@@ -75,9 +81,33 @@ class _OnNode:
         self._node.logout(volume)
 
 
-def start(core: Core, volume: Volume, host: str = "", vm_mad: str = "") -> Op:
-    """Begin to wipe a ``dirty`` volume and return; ``host`` is the node to use if the server cannot do it.
+@dataclass(frozen=True)
+class Progress:
+    """How far a wipe is: ``done`` bytes. State: ``queued``, ``running``, ``removing``, or ``stopped``, then its
+    ``trouble`` says why."""
 
+    volume: Volume
+    op: Op
+    state: str
+    done: int
+    trouble: str
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second since it was started (again); 0 if that is not known."""
+        seconds = time.time() - self.op.payload.get("started", time.time())
+        return max(0, self.done - self.op.payload.get("from", 0)) / seconds if seconds > 0 else 0
+
+    @property
+    def left(self) -> int | None:
+        """Seconds it will take at this rate."""
+        return round((self.volume.size_bytes - self.done) / self.rate) if self.rate else None
+
+
+def start(core: Core, volume: Volume, host: str = "", vm_mad: str = "", then: str = "") -> Op:
+    """Begin to wipe a volume nobody uses and return; ``host`` is the node to use if the server cannot do it.
+
+    If enough wipes run there it is ``queued``. With ``then`` DELETE the volume is removed from its server at the end.
     StorageError or NodeError when the job cannot be started now: the volume stays ``wiping`` and any later command
     tries again, or is in ``error`` when the server refused.
     """
@@ -86,7 +116,19 @@ def start(core: Core, volume: Volume, host: str = "", vm_mad: str = "") -> Op:
         payload = _some_host(core, volume)
     # The job's name on the storage server: starting it twice is one wipe, and no other wipe ever had it.
     payload["job"] = f"volume{volume.id}-{secrets.token_hex(6)}"
-    wiping, op = core.store.begin(volume, KIND, states.WIPING, core.who, phase="reserved", payload=payload, why="wipe")
+    wiping, op = core.store.begin(
+        volume,
+        KIND,
+        states.WIPING,
+        core.who,
+        phase=QUEUED,
+        then=then,
+        payload=payload,
+        why=f"wipe, then {then}" if then else "wipe",
+        wiped_at=None,
+        uid=0,
+        gid=0,
+    )
     return _launch(core, op, wiping)
 
 
@@ -115,8 +157,19 @@ def _place(core: Core, op: Op, volume: Volume) -> _Place:
     return _OnNode(core, op.payload["host"], op.payload["vm_mad"])
 
 
-def _launch(core: Core, op: Op, volume: Volume) -> Op:
+def _is_full(core: Core, volume: Volume, running: int = 0) -> bool:
+    """Whether enough wipes run on the volume's storage server, not counting ``running`` of them."""
+    at_work = core.store.count_ops(KIND, (STARTING, RUNNING), volume.san_id) - running
+    return at_work >= core.config.wipes_per_server
+
+
+def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:
+    """Start the job, or resume it at ``offset``; if there is no room for it the operation is ``queued``."""
+    if op.phase == QUEUED and _is_full(core, volume):
+        return op
     op = core.store.advance(op, STARTING)
+    if _is_full(core, volume, running=1):  # others began at this moment: rather none of us than one too many
+        return core.store.advance(op, QUEUED)
     core.report(f"starting the wipe of volume {volume.id}")
     try:
         _place(core, op, volume).start(volume, op.payload["job"])
@@ -126,7 +179,7 @@ def _launch(core: Core, op: Op, volume: Volume) -> Op:
         else:
             core.store.error(op, f"wipe: {error.what}", core.who)
         raise
-    return core.store.advance(op, RUNNING)
+    return core.store.advance(op, RUNNING, **{"started": time.time(), "from": offset})
 
 
 def collect(core: Core, volume_id: int | None = None) -> list[str]:
@@ -139,6 +192,8 @@ def collect(core: Core, volume_id: int | None = None) -> list[str]:
         if op.error and volume_id is None and time.time() - op.heartbeat < _LEAVE_ALONE:
             continue
         try:
+            if op.phase == QUEUED and _is_full(core, core.store.volume(op.volume_id)):
+                continue
             look(core, core.store.take_over(op))
         except (LostRace, WrongState, NotFound):
             continue  # another command looks after it
@@ -148,16 +203,23 @@ def collect(core: Core, volume_id: int | None = None) -> list[str]:
 
 
 def look(core: Core, op: Op) -> WipeStatus | None:
-    """One look at a wipe this process owns; None if it had to be started again."""
+    """One look at a wipe this process owns; None if it had to be started again, or waits."""
     volume = core.store.volume(op.volume_id)
     place = _place(core, op, volume)
     try:
+        if op.phase == REMOVING:
+            _remove(core, op, volume)
+            return None
         status = place.status(volume, op.payload["job"]) if op.phase == RUNNING else None
         if status is None or status.state == "absent":
-            _launch(core, op, volume)
+            _launch(core, op, volume, status.offset if status else 0)
             return None
         if status.state == "done":
             place.end(volume)
+            if op.then == DELETE:
+                op = core.store.advance(op, REMOVING)
+                _remove(core, op, volume)
+                return status
     except (StorageError, NodeError) as error:
         core.store.fail(op, str(error))
         raise
@@ -168,17 +230,55 @@ def look(core: Core, op: Op) -> WipeStatus | None:
     return status
 
 
-def wait(core: Core, volume_id: int, progress: Callable[[int, int], None]) -> Volume:
+def _remove(core: Core, op: Op, volume: Volume) -> None:
+    core.report(f"removing volume {volume.id} from its storage server")
+    core.server(volume).remove(volume)
+    core.store.forget(volume, core.who, "wiped and removed")
+
+
+def overview(core: Core) -> list[Progress]:
+    """Every wipe that is not over, oldest first. It is looked at; one that another command waits for is only asked."""
+    found = []
+    for op in core.store.ops(kind=KIND):
+        with suppress(NotFound):  # it is over by now
+            found += _progress(core, op, core.store.volume(op.volume_id))
+    return found
+
+
+def _progress(core: Core, op: Op, volume: Volume) -> list[Progress]:
+    status, trouble = None, ""
+    try:
+        try:
+            status = look(core, core.store.take_over(op))
+        except (LostRace, WrongState):
+            if op.phase == RUNNING:
+                status = _place(core, op, volume).status(volume, op.payload["job"])
+    except OneIscsiError as error:
+        trouble = str(error)
+    op = core.store.op(op.id)
+    if not op.open:
+        return []
+    state = "stopped" if trouble else {STARTING: RUNNING}.get(op.phase, op.phase)
+    return [Progress(core.store.volume(volume.id), op, state, status.offset if status else 0, trouble)]
+
+
+def wait(core: Core, volume: Volume, progress: Callable[[int, int], None]) -> Volume:
     """Stay until the volume's wipe is over; ``progress`` gets bytes done and bytes in all. Unfinished if it failed."""
     while True:
-        for op in core.store.ops(kind=KIND, volume_id=volume_id):
+        for op in core.store.ops(kind=KIND, volume_id=volume.id):
+            if op.phase == QUEUED:
+                collect(core)  # the others have to end before it can start
+                continue
             status = look(core, core.store.take_over(op))
             if status:
                 progress(status.offset, status.size_bytes)
-        volume = core.store.volume(volume_id)
+        try:
+            volume = core.store.volume(volume.id)
+        except NotFound:
+            return replace(volume, status=states.GONE)
         if volume.status == states.ERROR:
             raise Unfinished(
-                f"volume {volume_id}: {volume.reason}", f"mend that, then run onevolume recover {volume_id}"
+                f"volume {volume.id}: {volume.reason}", f"mend that, then run onevolume recover {volume.id}"
             )
         if volume.status != states.WIPING:
             return volume

@@ -15,7 +15,7 @@ from fakes.world import World
 from one_iscsi.errors import StorageError
 from one_iscsi.model import San, Volume
 from one_iscsi.remote import Remote
-from one_iscsi.san import Capacity, TargetInfo
+from one_iscsi.san import Capacity, TargetInfo, WipeStatus
 from one_iscsi.san.tgt import Tgt
 
 EXTENT = 4 << 20
@@ -86,6 +86,10 @@ class Maker(Tgt):
         self._cut(fault)
         return self.target(volume)
 
+    def wipe_status(self, volume: Volume, job: str) -> WipeStatus:
+        self._fault("wipe_status")
+        return super().wipe_status(volume, job)
+
     def _file(self, volume: Volume) -> Path:
         return self.world.folder / "disks" / f"{volume.iqn.rpartition(':')[2]}.img"
 
@@ -101,15 +105,19 @@ class Maker(Tgt):
         return sum(path.stat().st_size if thick else path.stat().st_blocks * 512 for path in ours)
 
     def _step(self, name: str) -> dict | None:
+        fault = self._fault(name)
+        with self.world.tgt() as state:
+            if state["down"]:
+                raise self._error("unreachable", "No route to host")
+        return fault
+
+    def _fault(self, name: str) -> dict | None:
         self.world.log_call(self._san.name, name, [])
         fault = self.world.next_fault(self._san.name, name, "")
         if fault:
             time.sleep(fault["delay"])
             if fault["code"] and not fault["after"]:
                 raise self._error(fault["code"], fault["stderr"] or "as the test wanted it")
-        with self.world.tgt() as state:
-            if state["down"]:
-                raise self._error("unreachable", "No route to host")
         return fault
 
     def _cut(self, fault: dict | None) -> None:

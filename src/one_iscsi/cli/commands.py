@@ -96,6 +96,18 @@ def show_san(options: Namespace) -> None:
     print_one(options, "SAN", document, "STORAGE SERVER")
 
 
+def list_wipes(options: Namespace) -> None:
+    """``onevolume wipe list``."""
+    with core() as here:
+        names = {san.id: san.name for san in here.store.sans()}
+        wipes = wiping.overview(here)
+    for one in wipes:
+        if one.trouble:
+            warn(f"wipe of volume {one.volume.id}: {one.trouble}")
+    found: list[Document] = [documents.wipe(one, names[one.volume.san_id]) for one in wipes]
+    print_list(options, "WIPE_POOL", "WIPE", found, documents.WIPES)
+
+
 def list_hosts(options: Namespace) -> None:
     """``onevolume host list``."""
     with core() as here:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from one_iscsi.cli.output import Column, Document, clock
+from one_iscsi.cli.output import Column, Document, clock, duration
 from one_iscsi.model import Attachment, Event, Host, Op, San, Volume
 from one_iscsi.sans import Room
 from one_iscsi.units import format_size
+from one_iscsi.wiping import Progress
 
 _PERMISSION_NAMES = ("OWNER", "GROUP", "OTHER")
 
@@ -119,6 +120,22 @@ def host(row: Host) -> dict[str, Any]:
     }
 
 
+def wipe(row: Progress, san: str) -> dict[str, Any]:
+    """A wipe that is not over. Bytes, bytes a second, seconds."""
+    return {
+        "VOLUME_ID": row.volume.id,
+        "NAME": row.volume.name,
+        "SIZE": row.volume.size_bytes,
+        "SAN": san,
+        "STATE": row.state,
+        "DONE": row.done,
+        "RATE": round(row.rate),
+        "TIME_LEFT": row.left,
+        "THEN": row.op.then,
+        "ERROR": row.trouble,
+    }
+
+
 def _text(key: str) -> Column:
     return Column(key, lambda document: str(_or_dash(document[key])))
 
@@ -180,6 +197,17 @@ SANS = (
     _joined("CLUSTER"),
     _text("POOL"),
     *map(_size, ("TOTAL", "USED", "FREE", "PROMISED")),
+)
+WIPES = (
+    _number("VOLUME_ID", "VOLUME"),
+    _text("NAME"),
+    _size("SIZE"),
+    _text("SAN"),
+    Column("STAT", lambda document: str(document["STATE"])),
+    Column("DONE", lambda document: f"{document['DONE'] * 100 // (document['SIZE'] or 1)}%", right=True),
+    Column("RATE", lambda document: f"{format_size(document['RATE'])}/s" if document["RATE"] else "-", right=True),
+    Column("LEFT", lambda document: duration(document["TIME_LEFT"]), right=True),
+    _text("THEN"),
 )
 HOSTS = (
     _number("ID"),

@@ -47,7 +47,7 @@ def create(options: Namespace) -> None:
                 made.append(volume)
                 if not options.form:
                     san = here.store.san(volume.san_id).name
-                    print(f"{_said(volume)} created on storage server {san}, {_FATE[volume.status]}", flush=True)
+                    print(f"{_said(volume)} created on storage server {san}, {_fate(here, volume)}", flush=True)
         finally:
             if options.form:
                 found: list[output.Document] = [
@@ -107,7 +107,7 @@ def detach(options: Namespace) -> None:
         confirm(_explain(plan, options.keep), options.yes)
         volume = detaching.detach(here, plan, then)
         size = format_size(volume.size_bytes)
-        print(f"volume {volume.id} ({size}) detached from VM {plan.attachment.vm_id}, {_FATE[volume.status]}")
+        print(f"volume {volume.id} ({size}) detached from VM {plan.attachment.vm_id}, {_fate(here, volume)}")
         _wait(here, volume, options.wait)
 
 
@@ -118,6 +118,13 @@ _FATE = {
     states.FREE: "it is free",
     states.ERROR: "its wipe failed",
 }
+
+
+def _fate(here: Core, volume: Volume) -> str:
+    """What becomes of a volume now, in words."""
+    if any(op.phase == wiping.QUEUED for op in here.store.ops(kind=wiping.KIND, volume_id=volume.id)):
+        return _FATE[states.DIRTY]
+    return _FATE[volume.status]
 
 
 def _explain(plan: detaching.Plan, keep: bool) -> str:
@@ -136,7 +143,7 @@ def _wait(here: Core, volume: Volume, wait: bool) -> None:
         return
     bar = output.ProgressBar(f"wiping volume {volume.id}")
     try:
-        volume = wiping.wait(here, volume.id, bar)
+        volume = wiping.wait(here, volume, bar)
     finally:
         bar.end()
     print(f"volume {volume.id} is {volume.status}")
@@ -165,7 +172,7 @@ def release(options: Namespace) -> int:
 
         def act(ref: str) -> None:
             volume = volumes.release(here, ref)
-            print(f"volume {volume.id} released, {_FATE[volume.status]}")
+            print(f"volume {volume.id} released, {_fate(here, volume)}")
             _wait(here, volume, options.wait)
 
         return _each(refs, act)
@@ -179,14 +186,21 @@ def delete(options: Namespace) -> int:
     """``onevolume delete``."""
     refs = references(options.volumes)
     confirm(
-        f"{_several(refs)} will be taken out of the table. Targets and data stay on the storage server, closed.",
+        f"{_several(refs)} will be taken out of the table. What onevolume create made is WIPED AND REMOVED from its\n"
+        "storage server; targets that were registered stay there, closed, with their data.",
         options.yes,
     )
     with core() as here:
 
         def act(ref: str) -> None:
             volume = volumes.delete(here, ref)
-            print(f"volume {volume.id} deleted, its target {volume.iqn} stays on the storage server")
+            if volume.status != states.GONE:
+                print(f"{_said(volume)} will be deleted, {_fate(here, volume)}")
+                _wait(here, volume, options.wait)
+            elif volume.made:
+                print(f"volume {volume.id} deleted, its storage server has room for another")
+            else:
+                print(f"volume {volume.id} deleted, its target {volume.iqn} stays on the storage server")
 
         return _each(refs, act)
 

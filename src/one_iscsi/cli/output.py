@@ -28,6 +28,11 @@ def clock(seconds: int | None) -> str:
     return time.strftime("%m/%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
 
 
+def duration(seconds: int | None) -> str:
+    """``1:02:03``, as OpenNebula's CLI prints how long something runs; ``-`` if nobody knows."""
+    return "-" if seconds is None else f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
 def table(documents: Iterable[Document], columns: Sequence[Column]) -> None:
     """Print a heading and a line a document. On a terminal the lines are cut at its width."""
     rows = [[column.value(document) for column in columns] for document in documents]

@@ -138,9 +138,9 @@ COMMANDS = (
     Command(
         "delete",
         operations.delete,
-        "take volumes out of the table; the targets stay on the storage server, closed",
-        (_VOLUMES, _YES),
-        ("onevolume delete 3",),
+        "take volumes out of the table; what create made is wiped and removed, registered targets stay, closed",
+        (_VOLUMES, _YES, _WAIT),
+        ("onevolume delete 3", "onevolume delete 3..7 --yes --wait"),
     ),
     Command("enable", operations.enable, "put disabled volumes back", (_VOLUMES,), ("onevolume enable 3",)),
     Command(
@@ -226,6 +226,13 @@ COMMANDS = (
         "forget a storage server that has no volumes",
         (_SAN,),
     ),
+    Command(
+        "wipe list",
+        commands.list_wipes,
+        "list the wipes that run or wait for their turn: how far, how fast, how long they will take",
+        _LIST,
+        ("onevolume wipe list", "onevolume wipe list -j"),
+    ),
     Command("host list", commands.list_hosts, "list the hosts volumes were attached on", _LIST),
     Command(
         "host show",
@@ -243,7 +250,7 @@ COMMANDS = (
     ),
 )
 
-_GROUPS = {"san": "storage servers", "host": "hosts", "config": "configuration"}
+_GROUPS = {"san": "storage servers", "wipe": "wipes", "host": "hosts", "config": "configuration"}
 
 _EXIT_CODES = """exit codes:
   0 done; 1 failed, nothing left behind; 2 bad input; 3 not found; 4 no volume fits; 5 wrong state;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Literal, Union
 
@@ -173,6 +173,14 @@ class Journal(Volumes):
         if volume_id is not None:
             conditions.append(OP.volume_id == volume_id)
         return self._select(*conditions)
+
+    def count_ops(self, kind: str, phases: Iterable[str], san_id: int) -> int:
+        """How many open operations of a kind are in one of the phases, on volumes of a storage server."""
+        which = OP.open_slot.is_null(False) & (OP.kind == kind) & OP.phase.in_(list(phases)) & (VOLUME.san_id == san_id)
+        query = (
+            OP.select(peewee.fn.COUNT(OP.id).alias("count")).join(VOLUME, on=(VOLUME.id == OP.volume_id)).where(which)
+        )
+        return int(self._engine.rows(query)[0]["count"])
 
     def op(self, op_id: int) -> Op:
         """An operation by id; NotFound."""

@@ -1,0 +1,114 @@
+"""Only so many wipes at a time on one storage server; the others wait, and any later command starts them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import MIB, Cloud
+
+
+class Brake:
+    """Holds every wipe on the storage server before it writes anything."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.hold = cloud.world.folder / "hold"
+        self.log = cloud.world.folder / "zeroing.log"
+        self.log.touch()
+        tool = cloud.world.folder / "bin" / "fallocate"
+        wait = f"while [ -e {self.hold} ]; do sleep 0.05; done"
+        tool.write_text(f'#!/bin/sh\necho $$ >>{self.log}\n{wait}\nexec /usr/bin/fallocate "$@"\n')
+        tool.chmod(0o755)
+
+    def at_work(self) -> int:
+        return sum(Path(f"/proc/{pid}").exists() for pid in self.log.read_text().split())
+
+
+@pytest.fixture
+def brake(cloud: Cloud) -> Iterator[Brake]:
+    found = Brake(cloud)
+    yield found
+    found.hold.unlink(missing_ok=True)
+    wait_for(lambda: not found.at_work())
+
+
+def wait_for(what: Any) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def wipes(cloud: Cloud) -> list[Any]:
+    return json.loads(cloud.ok("wipe", "list", "-j"))["WIPE_POOL"]["WIPE"]
+
+
+def release_five(cloud: Cloud, brake: Brake) -> list[str]:
+    cloud.with_volumes(10, 10, 10, 10, 10)
+    for number in range(1, 6):
+        cloud.ok("attach", "7", "10M")
+        cloud.ok("detach", "7", str(number), "--keep", "--yes")
+    brake.hold.touch()
+    return cloud.ok("release", "1..5", "--yes").splitlines()
+
+
+def test_two_run_and_three_wait_for_their_turn(cloud: Cloud, brake: Brake) -> None:
+    said = release_five(cloud, brake)
+
+    assert [line.rpartition(", ")[2] for line in said] == ["it is being wiped"] * 2 + ["it waits for its wipe"] * 3
+    wait_for(lambda: brake.at_work() == 2)
+    assert [one["STATE"] for one in wipes(cloud)] == ["running"] * 2 + ["queued"] * 3
+    assert brake.at_work() == 2
+    assert cloud.refused(4, "attach", "7", "1M")
+
+    brake.hold.unlink()
+    wait_for(lambda: len(cloud.ok("list", "--status", "free").splitlines()) == 6)
+    assert wipes(cloud) == []
+
+
+def test_who_waits_for_a_wipe_sees_it_through(cloud: Cloud, brake: Brake) -> None:
+    release_five(cloud, brake)
+    brake.hold.unlink()
+    assert cloud.ok("recover", "--wait").endswith("volume 5 is free\n")
+
+
+def test_the_configuration_says_how_many(cloud: Cloud, brake: Brake) -> None:
+    configuration = cloud.database.parent / "one_iscsi.conf"
+    configuration.write_text("wipes_per_server = 1\n")
+    cloud.env["ONE_ISCSI_CONFIG"] = str(configuration)
+    release_five(cloud, brake)
+    assert [one["STATE"] for one in wipes(cloud)] == ["running"] + ["queued"] * 4
+
+
+def test_the_list_tells_how_far_how_fast_and_how_long(cloud: Cloud, brake: Brake) -> None:
+    cloud.with_place("alpha", "lvm:vg0", 1000)
+    hold_the_second = f'case "$*" in *"-o 0 "*) ;; *) while [ -e {brake.hold} ]; do sleep 0.05; done ;; esac'
+    tool = cloud.world.folder / "bin" / "fallocate"
+    tool.write_text(f'#!/bin/sh\necho $$ >>{brake.log}\n{hold_the_second}\nexec /usr/bin/fallocate "$@"\n')
+    brake.hold.touch()
+    cloud.ok("create", "256M")
+    wait_for(lambda: wipes(cloud)[0]["DONE"] == 128 * MIB)  # a chunk
+
+    [one] = wipes(cloud)
+
+    assert (one["VOLUME_ID"], one["SIZE"], one["STATE"], one["THEN"]) == (1, 256 * MIB, "running", "")
+    assert one["RATE"] > 0
+    assert abs(one["TIME_LEFT"] - 128 * MIB / one["RATE"]) <= 1
+    heading, line = cloud.ok("wipe", "list").splitlines()
+    assert heading.split() == ["VOLUME", "NAME", "SIZE", "SAN", "STAT", "DONE", "RATE", "LEFT", "THEN"]
+    assert line.split()[5] == "50%"
+
+
+def test_one_that_cannot_be_asked_is_told(cloud: Cloud, brake: Brake) -> None:
+    release_five(cloud, brake)
+    cloud.world.fault("wipe_status", code="unreachable", stderr="No route to host")
+    result = cloud("wipe", "list", "-j")
+    assert result.code == 0
+    assert "warning: wipe of volume 1: storage server alpha: No route to host" in result.err
+    found = json.loads(result.out)["WIPE_POOL"]["WIPE"]
+    assert [one["STATE"] for one in found] == ["stopped", "running"] + ["queued"] * 3
+    assert "No route to host" in found[0]["ERROR"]
