@@ -24,7 +24,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class Room:
     """Bytes where a storage server makes volumes; ``promised`` are the sizes of all volumes made there.
 
-    In a thin pool or a folder a new volume takes no room until something is written to it.
+    In a thin pool a volume takes no room until something is written to it.
     """
 
     total: int
