@@ -199,10 +199,10 @@ def _free_target(core: Core, request: Request, vm: Vm, busy: set[str]) -> str:
 def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tuple[Volume, Attachment]:
     host, vm_mad, domain = op.payload["host"], op.payload["vm_mad"], op.payload["domain"]
     try:
-        source = core.source(host, vm_mad, volume.portal)
+        address = core.source(host, vm_mad, volume.portal)
         op = core.store.advance(op, OPENING)
         core.report(f"opening volume {volume.id} to host {host}")
-        chap = core.server(volume).open(volume, source)
+        chap = core.server(volume).open(volume, address, core.initiator(host))
         op = core.store.advance(op, PLUGGING)
         core.report(f"plugging volume {volume.id} into VM {attachment.vm_id} on host {host}")
         attached = core.node(host, vm_mad).attach(

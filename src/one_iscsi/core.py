@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from one_iscsi.config import Config
-from one_iscsi.errors import StorageError
+from one_iscsi.errors import NotFound, StorageError
 from one_iscsi.iscsi import Portal, is_default_serial
 from one_iscsi.model import Identity, San, Volume
 from one_iscsi.remote import Remote
@@ -82,6 +82,13 @@ class Core:
         visit = self.node(host, vm_mad).visit(portal)
         self.store.learn_host(host, visit.initiator, {portal.address: visit.source}, visit.multipath)
         return visit.source
+
+    def initiator(self, host: str) -> str:
+        """The initiator name of a host that ``source`` was asked about."""
+        known = self.store.host(host)
+        if not known:
+            raise NotFound(f"nothing is known of host {host}", "attach a volume there")
+        return known.initiator
 
     def identity(self, volume: Volume) -> Identity:
         """What the volume's device must look like.

@@ -8,8 +8,10 @@ from worlds import Fake, Real, missing_for_real
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return Fake(tmp_path, monkeypatch)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    world = Fake(tmp_path, monkeypatch)
+    yield world
+    world.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worlds import Fake, Real, volume, wait_for
+from worlds import HOST, Fake, Real, volume, wait_for
 
 from one_iscsi.errors import StorageError
 from one_iscsi.model import Volume
@@ -139,7 +139,7 @@ def test_a_volume_that_is_open_or_in_use_is_not_touched(world: Fake | Real, tmp_
     path = dirty(tmp_path / "disk", MIB)
     before = path.read_bytes()
     vol = world.make(1, path)
-    chap = world.server.open(vol, HERE)
+    chap = world.server.open(vol, HERE, HOST)
     assert code_of(world.server, vol, job) == "in-use"
     with world.session(1, chap):
         assert code_of(world.server, vol, job) == "in-use"

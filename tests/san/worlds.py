@@ -24,6 +24,9 @@ HERE = Path(__file__).parent
 OPENNEBULA = HERE.parents[1] / "lab" / "opennebula"
 
 
+HOST = "iqn.2026-01.com.example:host"
+
+
 class Refused(Exception):
     """The server did not let the initiator in."""
 
@@ -38,15 +41,45 @@ def wait_for(what: Callable[[], Any], seconds: float = 10) -> Any:
         time.sleep(0.05)
 
 
-def volume(number: int, serial: str = "") -> Volume:
+def volume(number: int, serial: str = "", size_bytes: int = 0) -> Volume:
     return Volume(
         id=number, name=f"v{number}", iqn=f"iqn.2026-01.com.example:v{number}", lun=1, portals=(Portal("127.0.0.1"),),
-        size_bytes=0, serial=serial, wwid="", san_id=1, status="free", version=1,
+        size_bytes=size_bytes, serial=serial, wwid="", san_id=1, status="free", version=1,
     )  # fmt: skip
 
 
+# The server's script sees /etc/tgt as the server has it.
+_SSH = """#!/bin/bash
+while [[ $1 == -* ]]; do shift 2; done
+shift
+export PATH={path}
+exec unshare --mount sh -c 'mount --bind {etc} /etc/tgt && exec "$@"' - "$@"
+"""
+
+
+# In the process group of the script are the script, its helpers and nobody else.
+_SUDO = """#!/bin/sh
+shift
+echo x >> {count}
+if [ "$(wc -l < {count})" = {number} ]; then
+    case {do} in kill) kill -9 0 ;; fail) echo "$4: Input/output error" >&2; exit 5 ;; esac
+fi
+exec "$@"
+"""
+
+
+def places(directory: Path) -> tuple[Path, Path]:
+    """tgt's configuration as Debian installs it, and a folder for volumes with 64 MiB of room."""
+    etc, room = directory / "etc-tgt", directory / "room"
+    (etc / "conf.d").mkdir(parents=True)
+    (etc / "targets.conf").write_text("include /etc/tgt/conf.d/*.conf\n")
+    room.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", room], check=True)
+    return etc, room
+
+
 class Fake:
-    """The server's state is a file; "initiators" write into it."""
+    """The server's state is a file; "initiators" write into it. Only root can keep /etc/tgt to itself."""
 
     def __init__(self, directory: Path, patch: Any) -> None:
         self.state = directory / "tgt.json"
@@ -55,9 +88,16 @@ class Fake:
         self.tools.mkdir()
         (self.tools / "tgtadm").write_text(f'#!/bin/sh\nexec {sys.executable} -IS {HERE}/fake/tgtadm.py "$@"\n')
         (self.tools / "tgtadm").chmod(0o755)
+        self.etc, self.room = places(directory)
+        path = f"{self.tools}:{HERE / 'fake'}:{os.environ['PATH']}"
+        (self.tools / "ssh").write_text(_SSH.format(etc=self.etc, path=path))
+        (self.tools / "ssh").chmod(0o755)
         patch.setenv("FAKE_TGT", str(self.state))
-        patch.setenv("PATH", f"{self.tools}:{HERE / 'fake'}:{os.environ['PATH']}")
-        self.server: StorageServer = server(San(1, "alpha", "tgt", (), "localhost"), Remote())
+        patch.setenv("ONE_LOCATION", str(OPENNEBULA))
+        patch.setenv("SSH", str(self.tools / "ssh"))
+        patch.setenv("PATH", path)
+        self.row = San(1, "alpha", "tgt", (), "server", f"file:{self.room}")
+        self.server: StorageServer = server(self.row, Remote())
 
     def read(self) -> Any:
         return json.loads(self.state.read_text())
@@ -105,13 +145,26 @@ class Fake:
                 secrets and (not chap or chap.password not in secrets)
             ):
                 raise Refused
-            target["sessions"]["7"] = {"initiator": "iqn.2026-01.com.example:host", "address": "127.0.0.1", **manners}
+            target["sessions"]["7"] = {"initiator": HOST, "address": "127.0.0.1", **manners}
         yield lambda: bool(self.read()["targets"][str(number)]["sessions"])
         with self.target(number) as target:
             target["sessions"] = {}
 
     def stop_daemon(self) -> None:
         self.write({**self.read(), "down": True})
+
+    def at_call(self, number: int = 0, do: str = "nothing") -> None:
+        """Let the ``number``-th call of sudo from now ``kill`` its script or ``fail``; 0: nothing."""
+        (self.tools / "sudo").write_text(_SUDO.format(count=self.state.with_name("calls"), number=number, do=do))
+        (self.tools / "sudo").chmod(0o755)
+        self.state.with_name("calls").write_text("")
+
+    def calls(self) -> int:
+        """How often sudo was called since ``at_call``."""
+        return len(self.state.with_name("calls").read_text().split())
+
+    def stop(self) -> None:
+        subprocess.run(["umount", "--lazy", self.room], check=True)
 
 
 class Real:
@@ -120,13 +173,15 @@ class Real:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ssh_port, self.port = _free_port(), _free_port()
+        self.etc, self.room = places(directory)
         for key in ("key", "hostkey"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / key], check=True)
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
              HERE / "storage-server", directory, str(self.ssh_port), str(self.port)],
         )  # fmt: skip
-        self.server: StorageServer = server(San(1, "alpha", "tgt", (), "127.0.0.1"), Remote(connect_timeout=5))
+        self.row = San(1, "alpha", "tgt", (), "127.0.0.1", f"file:{self.room}")
+        self.server: StorageServer = server(self.row, Remote(connect_timeout=5))
         wait_for(lambda: _listens(self.ssh_port) and _listens(self.port))
 
     def environment(self, patch: Any) -> None:
@@ -195,6 +250,14 @@ class Real:
             with contextlib.suppress(subprocess.CalledProcessError):
                 wait_for(lambda: not shown())
 
+    def restart_daemon(self) -> None:
+        """It dies, comes back, and gets its configuration as tgt.service of Debian gives it."""
+        self.stop_daemon()
+        inside = ["nsenter", "--mount", "--pid", "-t", str(self.first)]
+        subprocess.run([*inside, "/usr/sbin/tgtd", "--iscsi", f"portal=127.0.0.1:{self.port}"], check=True)
+        wait_for(lambda: _listens(self.port))
+        subprocess.run([*inside, "tgt-admin", "-e", "-c", "/etc/tgt/targets.conf"], check=True)
+
     def stop_daemon(self) -> None:
         for pid in self.processes("/usr/sbin/tgtd"):
             os.kill(pid, signal.SIGKILL)
@@ -203,6 +266,7 @@ class Real:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+        subprocess.run(["umount", "--lazy", self.room], check=True)
 
 
 def missing_for_real() -> str:

@@ -74,8 +74,10 @@ class StorageServer(Protocol):
     kind: str
     #: False if access cannot be closed from here: then ``close`` and ``drop`` prove nothing.
     can_close: bool
-    #: False for a server on which no volumes are made: a kind that cannot, or one without a location.
-    can_create: bool
+
+    @property
+    def can_create(self) -> bool:
+        """False for a server on which no volumes are made: a kind that cannot, or one without a location."""
 
     def targets(self) -> list[TargetInfo]:
         """Every disk the server offers."""
@@ -83,10 +85,11 @@ class StorageServer(Protocol):
     def target(self, volume: Volume) -> TargetInfo:
         """The volume's disk; ``no-target`` if it is gone."""
 
-    def open(self, volume: Volume, address: str) -> Chap | None:
-        """Let this IP address in, nobody else, with a fresh secret; None if the server asks for none.
+    def open(self, volume: Volume, address: str, initiator: str) -> Chap | None:
+        """Let this initiator in, nobody else, with a fresh secret; None if the server asks for none.
 
-        An earlier secret is void, but a session from this address stays. ``in-use``: somebody else is logged in.
+        Some kinds go by the IP address it comes from, others by its name: each is told both.
+        An earlier secret is void, but a session of this initiator stays. ``in-use``: somebody else is logged in.
         """
 
     def close(self, volume: Volume) -> None:

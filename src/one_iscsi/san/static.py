@@ -28,7 +28,7 @@ class Static:
         """Not possible."""
         self._refuse("tell about a target", "look at it from a host")
 
-    def open(self, volume: Volume, address: str) -> Chap | None:
+    def open(self, volume: Volume, address: str, initiator: str) -> Chap | None:
         """Nothing: it is always open."""
         return None
 

@@ -17,8 +17,15 @@ say() {
     esac
 }
 
-# fail CODE TEXT: end the script with an error. Not inside $( ): there it would end only the subshell.
+# fail CODE TEXT: end the script with an error, after the function $on_failure (if set) took back what was done.
+# Not inside $( ): there it would end only the subshell.
 fail() {
+    [ -z "${failure:-}" ] || set -- unknown "${failure#* }, and that could not be taken back: $2"
+    if [ -z "${failure:-}" ] && [ -n "${on_failure:-}" ]; then
+        failure="$1 $2"
+        "$on_failure"
+        set -- "${failure%% *}" "${failure#* }"
+    fi
     say ERROR "$1 $2"
     exit 0
 }

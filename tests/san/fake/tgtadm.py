@@ -50,9 +50,11 @@ def show(targets):
         print("    LUN information:")
         controller = {"lun": 0, "type": "controller", "scsi_id": f"IET     {int(tid):04x}0000", "serial": f"beaf{tid}0"}
         print(LUN.format(**controller, size=0, block=1, store="null", path="None"), end="")
-        disk = {"lun": 1, "type": "disk", "scsi_id": t["scsi_id"] or f"IET     {int(tid):04x}0001"}
-        disk["serial"] = t["serial"] or f"beaf{tid}1"
-        print(LUN.format(**disk, size=t["megabytes"], block=512, store="rdwr", path=t["path"]), end="")
+        if t["path"]:
+            lun = t.get("lun", 1)
+            disk = {"lun": lun, "type": "disk", "scsi_id": t["scsi_id"] or f"IET     {int(tid):04x}{lun:04x}"}
+            disk["serial"] = t["serial"] or f"beaf{tid}{lun}"
+            print(LUN.format(**disk, size=t["megabytes"], block=512, store="rdwr", path=t["path"]), end="")
         print("    Account information:")
         for user in t["accounts"]:
             print(f"        {user}")
@@ -74,9 +76,25 @@ def change(state, args):
         for t in targets.values():
             t["accounts"] = [user for user in t["accounts"] if user != args.user]
         return
+    if args.mode == "target" and args.op == "new":
+        if args.tid in targets or any(t["iqn"] == args.targetname for t in targets.values()):
+            raise Refused("this target already exists")
+        targets[args.tid] = {
+            "iqn": args.targetname, "path": "", "megabytes": 0, "serial": "", "scsi_id": "",
+            "sessions": {}, "accounts": [], "access": [],
+        }  # fmt: skip
+        return
     if args.tid not in targets:
         raise Refused("can't find the target")
     t = targets[args.tid]
+    if args.mode == "target" and args.op == "delete":
+        if t["sessions"]:
+            raise Refused("this target is still active")
+        del targets[args.tid]
+        return
+    if args.mode == "logicalunit":
+        change_disk(t, args)
+        return
     if args.mode == "conn":
         if args.sid not in t["sessions"]:
             raise Refused("can't find the session")
@@ -102,11 +120,29 @@ def change(state, args):
         raise Refused(missing)
 
 
+def change_disk(t, args):
+    if args.op == "new":
+        if t["path"]:
+            raise Refused("this logical unit number already exists")
+        if not os.path.exists(args.store):
+            raise Refused("invalid request")
+        t.update(path=args.store, lun=int(args.lun), megabytes=os.path.getsize(args.store) // 10**6)
+        t.update(serial="", scsi_id="")
+    elif not t["path"] or int(args.lun) != t.get("lun", 1):
+        raise Refused("can't find the logical unit")
+    elif args.op == "delete":
+        t["path"] = ""
+    else:
+        told = dict(pair.split("=") for pair in args.params.split(","))
+        t.update(scsi_id=told["scsi_id"], serial=told["scsi_sn"])
+
+
 def main():
     parser = argparse.ArgumentParser()
-    for option in ("lld", "op", "mode", "tid", "sid", "cid", "user", "password"):
+    for option in ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname", "lun", "params"):
         parser.add_argument(f"--{option}")
     parser.add_argument("--initiator-address", dest="address")
+    parser.add_argument("--backing-store", dest="store")
     parser.add_argument("--initiator-name", dest="name")
     args = parser.parse_args()
     with open(os.environ["FAKE_TGT"], "r+") as file:

@@ -9,6 +9,9 @@
 # A target without an account asks for no secret: hence addresses are always closed first and opened last.
 # tgtadm takes the password as an argument only: for a moment it shows in the list of processes of this server.
 
+# An address no initiator can have: see tgt_config.sh.
+NOBODY=255.255.255.255
+
 # tgt ARGUMENT…: tgtadm; whatever it does not do ends the script.
 tgt() {
     root 10 tgtadm --lld iscsi "$@" && return
@@ -28,7 +31,7 @@ tgt_unless_gone() {
 #   ACCOUNT=name     ACCESS=address-or-name
 show() {
     tgt --op show --mode target
-    shown=$(printf '%s\n' "$out" | awk -v iqn="$IQN" '
+    shown=$(printf '%s\n' "$out" | awk -v iqn="$IQN" -v nobody=$NOBODY '
         /^Target / {
             tid = $2; sub(":", "", tid)
             ours = iqn == "" || $3 == iqn
@@ -50,7 +53,7 @@ show() {
             print "DISK=" lun "\t" block "\t" id "\t" serial "\t" substr($0, index($0, ":") + 2)
         }
         section == "Account information:" && $2 != "(outgoing)" { print "ACCOUNT=" $1 }
-        section == "ACL information:" { print "ACCESS=" $1 }')
+        section == "ACL information:" && $1 != nobody { print "ACCESS=" $1 }')
 }
 
 # field NAME NUMBER: one field of every line of this name in $shown.
@@ -100,6 +103,7 @@ clock() {
 open() {
     find_target
     other=$(field SESSION 3 | grep -vxF -m 1 "$ADDRESS") && fail in-use "$other is logged in to $IQN"
+    remember "$ADDRESS" "$CHAP_PASSWORD"
     close_access
     for account in $(field ACCOUNT 1); do
         tgt_unless_gone --op unbind --mode account --tid "$tid" --user "$account"
@@ -115,6 +119,7 @@ open() {
 
 close() {
     find_target
+    remember
     close_access
     drop_sessions
     tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
