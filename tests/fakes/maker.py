@@ -28,7 +28,6 @@ class Maker(Tgt):
     def __init__(self, san: San, remote: Remote) -> None:
         super().__init__(san, remote)
         self.location = san.location
-        self.can_create = bool(san.location)
         self.world = World(Path(os.environ["FAKE_TGT"]).parent)
 
     def capacity(self) -> Capacity:
