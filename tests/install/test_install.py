@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from cleanroot import LOCATION, PACKAGES, REPOSITORY, CleanRoot, Layout
+from store.mariadb_server import ESCAPED, PASSWORD, USER, MariaDB
+
+from one_iscsi.errors import ConfigError
 
 both_layouts = pytest.mark.parametrize("layout", [PACKAGES, LOCATION], ids=lambda layout: layout.mode)
 
@@ -163,3 +169,65 @@ def test_what_it_refuses(clean_root) -> None:
     refuses(because="there is no user oneadmin")
     nobody = ("setpriv", "--reuid=65534", "--clear-groups")
     assert "run it as root" in root.run(*nobody, REPOSITORY / "install.sh", code=1)
+
+
+def test_tables_in_mariadb(clean_root, wheelhouse, tmp_path: Path) -> None:
+    """The password is asked for, in a file here; it is in the configuration afterwards and nowhere else."""
+    server = MariaDB()
+    try:
+        server.install()
+        server.folder.chmod(0o755)  # for oneadmin
+        url = f"mysql://{USER}@localhost/{server.new_database()}?unix_socket={server.socket}"
+        root = clean_root(PACKAGES, server.folder, tmp_path)
+        before = root.differences()
+        database = ("--database", url, "--password-file", tmp_path / "password")
+        (tmp_path / "password").write_text("wrong\n")
+        said = root.install("--wheelhouse", wheelhouse, *database, code=10)
+        assert "refuses the user or the password" in said
+        assert "nothing is installed" in said
+        assert root.differences() == before
+
+        (tmp_path / "password").write_text(f"{PASSWORD}\n")
+        with Arguments() as seen:
+            said = root.install("--wheelhouse", wheelhouse, *database)
+            said += root.install("--upgrade", "--wheelhouse", wheelhouse)
+        assert "made the tables: schema" in said
+        assert "saved the database as /var/lib/one/one_volume.schema" in said
+        assert f"database = mysql://{USER}:{ESCAPED}@" in root.path(PACKAGES.configuration).read_text()
+        assert any("mariadb-dump" in line for line in seen.lines)
+        assert not any(word in line for word in (PASSWORD, ESCAPED) for line in [said, *seen.lines])
+
+        other = url.replace("@localhost/", "@localhost:3307/")
+        [program] = programs(root)
+        setup = (f"{PACKAGES.library}/{program}/bin/python", "-I", "-m", "one_iscsi.cli.setup")
+        assert root.run(*setup, "config", url) == ""
+        said = root.run(*setup, "config", other, code=ConfigError.exit_code)
+        assert "names another database" in said
+        root.install("--uninstall", "--purge")
+        assert root.differences() == before
+        assert server.sql("SHOW TABLES", database=url.partition("?")[0].rpartition("/")[2]) == []
+    finally:
+        server.remove()
+
+
+class Arguments:
+    """The arguments of every process started meanwhile: what everybody could see in ps."""
+
+    def __enter__(self) -> Arguments:
+        self.lines: set[str] = set()
+        self._old = set(os.listdir("/proc"))
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.01):
+            for process in set(os.listdir("/proc")) - self._old:
+                with contextlib.suppress(OSError):
+                    arguments = Path("/proc", process, "cmdline").read_bytes()
+                    self.lines.add(arguments.replace(b"\0", b" ").decode(errors="replace"))

@@ -17,10 +17,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from one_iscsi.errors import SetupError, StoreError, WrongState
 from one_iscsi.states import ATTACHING, AVAILABLE, DETACHING, IN_USE
-from one_iscsi.store import Store
+from one_iscsi.store import Store, migrations
 from one_iscsi.store.connect import connection, create_file
 from one_iscsi.store.engine import Engine
-from one_iscsi.store.migrations import MIGRATIONS, version
 
 #: Somebody's data: as long as a volume is in one of these, or was before an error, the table must not go.
 _HELD = {ATTACHING, IN_USE, DETACHING, AVAILABLE}
@@ -36,20 +35,21 @@ def prepare(url: str, folder: Path, save: bool, say: Callable[[str], None]) -> N
     """
     file = sqlite_file(url)
     found = 0 if file and not file.exists() else _found(url)
-    if found and (save or found < len(MIGRATIONS)):
+    if found and (save or found < len(migrations.MIGRATIONS)):
         saved = _save(url, found, folder)
         say(f"saved the database as {saved}")
         if file:
             _rehearse(saved)
     Store.open(url).close()
-    if found < len(MIGRATIONS):
-        say(f"{'upgraded' if found else 'made'} the tables: schema {len(MIGRATIONS)} in {_engine(url).place}")
+    known = len(migrations.MIGRATIONS)
+    if found < known:
+        say(f"{'upgraded' if found else 'made'} the tables: schema {known} in {_engine(url).place}")
 
 
 def remove(url: str, folder: Path, say: Callable[[str], None]) -> None:
     """Take the tables and what ``prepare`` saved away. WrongState as long as a volume holds somebody's data."""
     file = sqlite_file(url)
-    if file and not file.exists():
+    if not (file.exists() if file else _found(url)):
         return
     with Store.open(url, migrate=False) as store:
         held = [volume for volume in store.volumes() if _HELD & {volume.status, volume.previous_status}]
@@ -80,9 +80,9 @@ def _engine(url: str) -> Engine:
 def _found(url: str) -> int:
     """The schema's number; StoreError for one of a newer program."""
     engine = _engine(url)
-    found = engine.attempt(lambda: version(engine))
+    found = engine.attempt(lambda: migrations.version(engine))
     engine.disconnect()
-    if found > len(MIGRATIONS):
+    if found > len(migrations.MIGRATIONS):
         Store.open(url, migrate=False)
     return found
 
