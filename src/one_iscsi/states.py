@@ -11,25 +11,28 @@ IN_USE = "in_use"
 DETACHING = "detaching"
 AVAILABLE = "available"
 DELETING = "deleting"
+RESIZING = "resizing"
 DISABLED = "disabled"
 ERROR = "error"
 #: What is not in the table any more.
 GONE = "gone"
 
 #: A volume in one of these is being worked on by the operation in its journal slot.
-BUSY = frozenset({CREATING, WIPING, ATTACHING, DETACHING, DELETING})
+BUSY = frozenset({CREATING, WIPING, ATTACHING, DETACHING, DELETING, RESIZING})
 
 #: from → to. ``error`` can be entered from everywhere and is left by recover only, to whatever was observed.
 TRANSITIONS: dict[str, frozenset[str]] = {
     CREATING: frozenset({FREE, DIRTY, ERROR}),
     DIRTY: frozenset({WIPING, DELETING, DISABLED, ERROR}),
     WIPING: frozenset({FREE, DIRTY, ERROR}),
-    FREE: frozenset({ATTACHING, DELETING, DISABLED, ERROR}),
+    FREE: frozenset({ATTACHING, DELETING, RESIZING, DISABLED, ERROR}),
     # Undo goes back to free or available only if the plug cannot have run; else free → dirty.
     ATTACHING: frozenset({IN_USE, FREE, AVAILABLE, DIRTY, ERROR}),
-    IN_USE: frozenset({DETACHING, ERROR}),
+    IN_USE: frozenset({DETACHING, RESIZING, ERROR}),
     DETACHING: frozenset({IN_USE, AVAILABLE, DIRTY, ERROR}),
-    AVAILABLE: frozenset({ATTACHING, DIRTY, WIPING, DELETING, DISABLED, ERROR}),
+    AVAILABLE: frozenset({ATTACHING, DIRTY, WIPING, DELETING, RESIZING, DISABLED, ERROR}),
+    # Back to where it came from; to dirty if a free one got room that may hold old data.
+    RESIZING: frozenset({FREE, AVAILABLE, IN_USE, DIRTY, ERROR}),
     DELETING: frozenset({FREE, DIRTY, AVAILABLE, ERROR}),
     DISABLED: frozenset({FREE, DIRTY, AVAILABLE, ERROR}),
     ERROR: frozenset({FREE, DIRTY, AVAILABLE, IN_USE}),

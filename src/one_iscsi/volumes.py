@@ -181,6 +181,12 @@ def enable(core: Core, ref: str) -> Volume:
     return core.store.change(volume, volume.previous_status, core.who, "enabled", previous_status="", reason="")
 
 
+def rename(core: Core, ref: str, name: str) -> Volume:
+    """Call a volume ``name``; its IQN and what is on its storage server keep their names."""
+    volume = core.store.volume(ref)
+    return core.store.rename(volume, check_name(core, name), core.who)
+
+
 def check_name(core: Core, name: str) -> str:
     """``name`` if a volume can be called so: nothing that reads as an id or a range, and not taken yet.
 

@@ -50,6 +50,39 @@ def test_a_filter_and_a_range(cloud: Cloud) -> None:
     assert said.out.splitlines() == ["volume 2 enabled, it is free", "volume 3 enabled, it is free"]
 
 
+def test_columns_and_conditions_are_chosen_as_with_opennebulas_commands(cloud: Cloud) -> None:
+    cloud.with_volumes(10, 200, 1024)
+    cloud.ok("attach", "7", "5M")
+
+    def names(condition: str) -> list[str]:
+        return cloud.ok("list", "-l", "name", "-f", condition, "--no-header").split()
+
+    assert cloud.ok("list", "-l", "NAME,ID", "-f", "STAT=free").splitlines()[1:] == ["v2    2", "v3    3"]
+    assert names("SIZE>=200M") == ["v2", "v3"]
+    assert names("SIZE<1G,stat=free") == ["v2"]
+    assert names("NAME~3") == ["v3"]
+    assert names("ID!=2") == ["v1", "v3"]
+    assert names("VM=7") == ["v1"]
+    assert names("HOST = node7") == []
+    assert cloud.ok("list", "--csv", "-l", "ID,SIZE", "--no-header").splitlines() == ["1,10M", "2,200M", "3,1G"]
+    assert len(json.loads(cloud.ok("list", "-j", "-f", "STAT=free"))["VOLUME_POOL"]["VOLUME"]) == 2
+    assert "there is no column 'COLOUR': give some of ID,UID,NAME" in cloud.refused(2, "list", "-l", "ID,COLOUR")
+    assert "is malformed: give COLUMN=VALUE" in cloud.refused(2, "list", "-f", "free")
+    assert "'few' is no number, as ID is" in cloud.refused(2, "list", "-f", "ID<few")
+    assert "'big' is not a size" in cloud.refused(2, "list", "-f", "SIZE>big")
+
+
+def test_a_volume_gets_another_name(cloud: Cloud) -> None:
+    cloud.with_volumes(10, 10)
+    assert cloud.ok("rename", "v1", "db data") == "volume 1 renamed to db data\n"
+    cloud.ok("attach", "7", "--volume", "db data")
+    assert "from v1 to db data" in cloud.ok("events", "1")
+    assert "volume 1 is named db data already" in cloud.refused(5, "rename", "2", "db data")
+    assert "would be taken for an id" in cloud.refused(2, "rename", "2", "17")
+    assert "is malformed" in cloud.refused(2, "rename", "2", "")
+    assert "99" in cloud.refused(3, "rename", "99", "x")
+
+
 def test_show_has_everything_and_what_is_under_way(cloud: Cloud) -> None:
     cloud.with_volumes(10)
     cloud.killed("before:confirming", "attach", "7", "5M")

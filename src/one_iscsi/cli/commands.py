@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from one_iscsi import sans, wiping
-from one_iscsi.cli import documents, output
+from one_iscsi.cli import documents, listing, output
 from one_iscsi.cli.output import Column, Document
 from one_iscsi.cli.session import core, warn
 from one_iscsi.errors import NotFound
@@ -14,15 +14,17 @@ from one_iscsi.model import Attachment
 
 
 def print_list(options: Namespace, pool: str, name: str, found: list[Document], columns: Sequence[Column]) -> None:
-    """A pool in the form that was asked for."""
+    """A pool in the form that was asked for; only what ``--filter`` lets through."""
+    found = listing.keep(found, columns, options.filter)
+    columns = listing.choose(columns, options.columns)
     if options.form == "json":
         output.as_json({pool: {name: found}})
     elif options.form == "xml":
         output.as_xml(pool, {name: found})
     elif options.form == "csv":
-        output.as_csv(found, columns)
+        output.as_csv(found, columns, options.header)
     else:
-        output.table(found, columns)
+        output.table(found, columns, options.header)
 
 
 def print_one(options: Namespace, name: str, document: Document, title: str = "") -> None:

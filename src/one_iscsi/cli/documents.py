@@ -7,6 +7,7 @@ from typing import Any
 from one_iscsi.cli.output import Column, Document, clock, duration
 from one_iscsi.model import Attachment, Event, Host, Op, San, Volume
 from one_iscsi.sans import Room
+from one_iscsi.scanning import Difference
 from one_iscsi.units import format_size
 from one_iscsi.wiping import Progress
 
@@ -120,6 +121,19 @@ def host(row: Host) -> dict[str, Any]:
     }
 
 
+def difference(row: Difference) -> dict[str, Any]:
+    """A target that is not what the table says."""
+    return {
+        "FOUND": row.what,
+        "IQN": row.iqn,
+        "LUN": row.lun,
+        "SIZE": row.size_bytes,
+        "INITIATOR": list(row.initiators),
+        "VOLUME_ID": row.volume_id,
+        "STATUS": row.status,
+    }
+
+
 def wipe(row: Progress, san: str) -> dict[str, Any]:
     """A wipe that is not over. Bytes, bytes a second, seconds."""
     return {
@@ -163,7 +177,7 @@ def _size(key: str) -> Column:
     def value(document: Document) -> str:
         return "-" if document[key] is None else format_size(document[key])
 
-    return Column(key, value, right=True)
+    return Column(key, value, right=True, size=True)
 
 
 VOLUMES = (
@@ -208,6 +222,15 @@ WIPES = (
     Column("RATE", lambda document: f"{format_size(document['RATE'])}/s" if document["RATE"] else "-", right=True),
     Column("LEFT", lambda document: duration(document["TIME_LEFT"]), right=True),
     _text("THEN"),
+)
+DIFFERENCES = (
+    _text("FOUND"),
+    _number("VOLUME_ID", "VOLUME"),
+    Column("STAT", lambda document: document["STATUS"] or "-"),
+    _size("SIZE"),
+    _number("LUN"),
+    _text("IQN"),
+    _joined("INITIATOR"),
 )
 HOSTS = (
     _number("ID"),

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 
-from one_iscsi import attaching, creating, detaching, recovery, sans, states, volumes, wiping
+from one_iscsi import attaching, creating, detaching, recovery, sans, scanning, states, volumes, wiping
 from one_iscsi.cli import documents, output
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.session import confirm, core, references, warn
@@ -245,6 +245,34 @@ def recover(options: Namespace) -> int:
             _wait(here, volume, options.wait)
 
         return _each(refs, act)
+
+
+def rename(options: Namespace) -> None:
+    """``onevolume rename``."""
+    with core() as here:
+        volume = volumes.rename(here, options.volume, options.name)
+        print(f"volume {volume.id} renamed to {volume.name}")
+
+
+def scan_san(options: Namespace) -> int:
+    """``onevolume san scan``."""
+    with core() as here:
+        san, found = scanning.scan(here, options.san)
+        if not options.register:
+            rows: list[output.Document] = [documents.difference(one) for one in found]
+            print_list(options, "SCAN", "TARGET", rows, documents.DIFFERENCES)
+            return 0
+        new = [one.iqn for one in found if one.what == scanning.ON_SERVER]
+        if not new:
+            print(f"storage server {san.name} has no target that is not registered")
+            return 0
+        confirm("ALL DATA ON THESE TARGETS WILL BE ERASED:\n  " + "\n  ".join(new), options.yes)
+
+        def act(iqn: str) -> None:
+            volume = volumes.register(here, volumes.Registration(iqn, san=san.name))
+            print(f"{_said(volume)} registered from {iqn}, {_fate(here, volume)}")
+
+        return _each(new, act)
 
 
 def create_san(options: Namespace) -> None:

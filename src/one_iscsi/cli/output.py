@@ -16,11 +16,12 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, what it shows of a document, and whether it is a number."""
+    """A column of a table: its heading, what it shows of a document, and whether that is a number, or bytes."""
 
     heading: str
     value: Callable[[Document], str]
     right: bool = False
+    size: bool = False
 
 
 def clock(seconds: int | None) -> str:
@@ -33,12 +34,12 @@ def duration(seconds: int | None) -> str:
     return "-" if seconds is None else f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def table(documents: Iterable[Document], columns: Sequence[Column]) -> None:
+def table(documents: Iterable[Document], columns: Sequence[Column], header: bool = True) -> None:
     """Print a heading and a line a document. On a terminal the lines are cut at its width."""
     rows = [[column.value(document) for column in columns] for document in documents]
     widths = [max([len(column.heading), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for row in [[column.heading for column in columns], *rows]:
+    for row in [[column.heading for column in columns]] * header + rows:
         cells = [
             text.rjust(width) if column.right else text.ljust(width)
             for text, width, column in zip(row, widths, columns)
@@ -46,10 +47,11 @@ def table(documents: Iterable[Document], columns: Sequence[Column]) -> None:
         print(" ".join(cells).rstrip()[:limit])
 
 
-def as_csv(documents: Iterable[Document], columns: Sequence[Column]) -> None:
+def as_csv(documents: Iterable[Document], columns: Sequence[Column], header: bool = True) -> None:
     """The table as CSV with a heading line."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([column.heading for column in columns])
+    if header:
+        writer.writerow([column.heading for column in columns])
     writer.writerows([column.value(document) for column in columns] for document in documents)
 
 

@@ -40,7 +40,18 @@ _MACHINE = (
     _argument("-x", "--xml", dest="form", action="store_const", const="xml", help="print XML"),
     _argument("-j", "--json", dest="form", action="store_const", const="json", help="print JSON (sizes in bytes)"),
 )
-_LIST = (*_MACHINE, _argument("--csv", dest="form", action="store_const", const="csv", help="print CSV"))
+_LIST = (
+    *_MACHINE,
+    _argument("--csv", dest="form", action="store_const", const="csv", help="print CSV"),
+    _argument("-l", "--list", dest="columns", metavar="COLUMNS", help="columns of the table or CSV, such as ID,NAME"),
+    _argument(
+        "-f",
+        "--filter",
+        metavar="CONDITIONS",
+        help="only lines with COLUMN=VALUE, !=, <, <=, >, >=, ~ (holds); by commas",
+    ),
+    _argument("--no-header", dest="header", action="store_false", help="no headings"),
+)
 
 COMMANDS = (
     Command(
@@ -86,7 +97,11 @@ COMMANDS = (
             _argument("--status", metavar="STATUS", action="append", help="only volumes in this status"),
             _argument("--san", metavar="SAN", help="only volumes of this storage server"),
         ),
-        ("onevolume list --status free", "onevolume list -j"),
+        (
+            "onevolume list --status free",
+            "onevolume list -l ID,NAME,SIZE -f 'SIZE>=10G,HOST=node1' --no-header",
+            "onevolume list -j",
+        ),
     ),
     Command(
         "show",
@@ -145,6 +160,13 @@ COMMANDS = (
     Command("enable", operations.enable, "put disabled volumes back", (_VOLUMES,), ("onevolume enable 3",)),
     Command(
         "disable", operations.disable, "keep volumes from being handed out", (_VOLUMES,), ("onevolume disable 3..7",)
+    ),
+    Command(
+        "rename",
+        operations.rename,
+        "give a volume another name; its IQN stays",
+        (_VOLUME, _argument("name", metavar="NAME", help="up to 128 characters, not only digits")),
+        ("onevolume rename 3 db-data",),
     ),
     Command(
         "events",
@@ -221,6 +243,18 @@ COMMANDS = (
     Command("san list", commands.list_sans, "list the storage servers and the room they have", _LIST),
     Command("san show", commands.show_san, "show a storage server and the room it has", (_SAN, *_MACHINE)),
     Command(
+        "san scan",
+        operations.scan_san,
+        "compare a storage server's targets with the table; or take in those that are not there",
+        (
+            _SAN,
+            _argument("--register", action="store_true", help="register what is only on the server; it is wiped"),
+            _YES,
+            *_LIST,
+        ),
+        ("onevolume san scan tgt1", "onevolume san scan tgt1 --register"),
+    ),
+    Command(
         "san delete",
         operations.delete_san,
         "forget a storage server that has no volumes",
@@ -289,7 +323,7 @@ def build() -> argparse.ArgumentParser:
             epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples) if command.examples else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        one.set_defaults(run=command.run, form="")
+        one.set_defaults(run=command.run, form="", columns="", filter="", header=True)
         for flags, options in command.arguments:
             one.add_argument(*flags, **options)
     return parser

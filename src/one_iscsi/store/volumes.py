@@ -177,6 +177,17 @@ class Volumes(Places):
 
         return self._engine.write(work)
 
+    def rename(self, volume: Volume, name: str, who: Actor) -> Volume:
+        """Call a volume ``name``. Raises LostRace if the row is not what ``volume`` says any more."""
+        version = new_version()
+
+        def work() -> Volume:
+            if self._swap(volume, version, volume.status, {"name": name}):
+                self._record(volume.id, who, "rename", volume.status, volume.status, f"from {volume.name} to {name}")
+            return self.volume(volume.id)
+
+        return self._engine.write(work)
+
     def attachments(
         self, volume_id: int | None = None, vm_id: int | None = None, host: str | None = None
     ) -> list[Attachment]:
