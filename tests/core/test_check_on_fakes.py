@@ -231,3 +231,13 @@ def test_a_bug_is_unknown_to_monitoring(cloud: Cloud) -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code], env=cloud.env, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (3, "ONEVOLUME UNKNOWN - a bug of onevolume: TypeError\n")
+
+
+def test_a_host_that_lets_nobody_in_as_root_is_prepared_by_hand(cloud: Cloud) -> None:
+    line = cloud.refused(8, "host", "prepare", "node1")
+    assert "host node1: no login by ssh as root" in line
+    assert line.endswith("run on it as root what onevolume host prepare node1 --print prints")
+    script = cloud.ok("host", "prepare", "node1", "--print")
+    assert script.startswith("#!/bin/sh\n")
+    assert script.endswith("\nmain </dev/null\n")
+    assert "cannot be used with ssh" in cloud.refused(2, "host", "prepare", "-x evil")

@@ -1,30 +1,109 @@
-"""``onevolume check`` names what a host lacks."""
+"""``onevolume check`` names what a host lacks, and ``host prepare`` mends it."""
 
 from __future__ import annotations
 
 import pytest
-from rig import NODE, Desk, Lab
+from rig import NODE, PORTAL, Desk, Lab, iqn
+
+from one_iscsi.store import Store
 
 
-def test_a_good_host(desk: Desk, lab: Lab) -> None:
-    findings = desk.ok("check", "--host", NODE).splitlines()
+def wrong(desk: Desk, *words: str) -> list[str]:
+    """What is critical."""
+    return [line for line in desk("check", *words).out.splitlines() if line.startswith("FAIL")]
+
+
+def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
+    findings = desk.ok("check").splitlines()
     assert {line.split()[0] for line in findings} == {"ok"}
-    assert f"ok   host {NODE}: iscsid runs, or is started on demand" in findings
+    address, _, port = PORTAL.rpartition(":")
+    for line in (
+        f"host {NODE}: iscsid runs, or is started on demand",
+        f"host {NODE}: the portal {address} port {port} takes connections",
+        f"host {NODE}: xl 4.17 is installed",
+        "storage server tgt1: it answers: 0 disks are offered",
+    ):
+        assert f"ok   {line}" in findings
+    assert desk.ok("check", "--nagios").startswith("ONEVOLUME OK - ")
 
 
 @pytest.mark.parametrize(
-    ("take", "give", "fix"),
+    ("take", "give", "says"),
     [
-        ("mv /etc/sudoers.d/one_iscsi /root", "mv /root/one_iscsi /etc/sudoers.d", "install one_iscsi.sudoers"),
-        ("iscsiadm -k 0", "iscsid", "enable iscsid"),
+        (
+            "mv /etc/sudoers.d/one_iscsi /root",
+            "mv /root/one_iscsi /etc/sudoers.d",
+            "oneadmin may not run as root: blockdev --flushbufs /dev/sda: install one_iscsi.sudoers",
+        ),
+        (
+            "sed -i.was /tee/d /etc/sudoers.d/one_iscsi; mv /etc/sudoers.d/*.was /root/was",
+            "cat /root/was >/etc/sudoers.d/one_iscsi",
+            "oneadmin may not run as root: tee /sys/block/sda/device/delete: install one_iscsi.sudoers",
+        ),
+        ("iscsiadm -k 0", "iscsid", "iscsid does not run: enable iscsid"),
+        (
+            "mkdir -p /etc/multipath/conf.d; echo 'defaults { find_multipaths greedy }' >/etc/multipath/conf.d/x.conf; "
+            "modprobe dm_multipath; multipathd; until multipathd show config | grep -q greedy; do sleep 0.1; done",
+            "multipathd shutdown; rm /etc/multipath/conf.d/x.conf",
+            "multipathd takes guests' disks (find_multipaths is greedy): set find_multipaths to yes",
+        ),
     ],
-    ids=["sudoers", "iscsid"],
+    ids=["no sudoers", "half a sudoers", "no iscsid", "multipathd takes all"],
 )
-def test_a_host_that_lacks_something(desk: Desk, lab: Lab, take: str, give: str, fix: str) -> None:
+def test_a_host_that_lacks_something(desk: Desk, lab: Lab, take: str, give: str, says: str) -> None:
     lab.root(take)
     try:
-        result = desk("check", "--host", NODE)
+        found = wrong(desk, "--host", NODE)
     finally:
         lab.root(give)
-    assert result.code == 1
-    assert any(line.startswith(f"FAIL host {NODE}: ") and fix in line for line in result.out.splitlines()), result.out
+    assert any(line.startswith(f"FAIL host {NODE}: {says}") for line in found), found
+    assert wrong(desk, "--host", NODE) == []
+
+
+def test_two_hosts_with_one_initiator_name(desk: Desk, lab: Lab) -> None:
+    name = lab.root("sed -n s/InitiatorName=//p /etc/iscsi/initiatorname.iscsi").strip()
+    with Store.open(desk.url) as store:
+        store.learn_host("another", name, {})
+    assert wrong(desk) == [
+        f"FAIL host {NODE}: it has the initiator name of host another, {name}: "
+        f"give one of them its own: onevolume host prepare {NODE}"
+    ]
+
+    # Never while somebody is logged in by the old name.
+    volume = desk.with_volume("v", "1M")
+    lab.target("open", "v", "ALL")
+    node = f"iscsiadm -m node -T {iqn('v')} -p {PORTAL}"
+    lab.root(f"{node} -o new; {node} --login")
+    try:
+        error = desk.fails(8, "host", "prepare", NODE)
+        assert "but there are iSCSI sessions: move the VMs away and log out" in error
+        assert name in lab.root("cat /etc/iscsi/initiatorname.iscsi")
+    finally:
+        lab.root(f"{node} --logout; {node} -o delete")
+    desk.ok("delete", volume, "--yes")
+
+    said = desk.ok("host", "prepare", NODE)
+    assert f"done host {NODE}: another host has the initiator name {name}, too: it is iqn." in said
+    assert f"done host {NODE}: iscsid started" in said
+    assert wrong(desk) == []
+    said = desk.ok("host", "prepare", NODE)
+    assert {line.split()[0] for line in said.splitlines()} == {"ok"}
+
+
+def test_a_host_is_prepared_through_ssh(desk: Desk, lab: Lab) -> None:
+    lab.root("cp /etc/sudoers.d/one_iscsi /root; rm /etc/sudoers.d/one_iscsi; iscsiadm -k 0")
+    assert len(wrong(desk, "--host", NODE)) > 5
+    said = desk.ok("host", "prepare", NODE).splitlines()
+    assert f"done host {NODE}: iscsid started" in said
+    assert f"done host {NODE}: /etc/sudoers.d/one_iscsi installed" in said
+    assert wrong(desk) == []
+    assert lab.root("cmp /root/one_iscsi /etc/sudoers.d/one_iscsi && visudo -c") != ""
+
+
+def test_a_host_is_prepared_by_what_is_printed(desk: Desk, lab: Lab) -> None:
+    script = desk.ok("host", "prepare", NODE, "--print")
+    lab.root("rm /etc/sudoers.d/one_iscsi")
+    for expected in ("done /etc/sudoers.d/one_iscsi installed", "ok   /etc/sudoers.d/one_iscsi is there"):
+        said = lab.root(f"cat >/root/prepare.sh <<'END_OF_SCRIPT'\n{script}END_OF_SCRIPT\nsh /root/prepare.sh")
+        assert expected in said.splitlines()
+    assert wrong(desk, "--host", NODE) == []

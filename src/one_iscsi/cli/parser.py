@@ -274,6 +274,16 @@ COMMANDS = (
         "show what was learned of a host",
         (_argument("host", metavar="HOST", help="its name"), *_MACHINE),
     ),
+    Command(
+        "host prepare",
+        upkeep.prepare,
+        "install and set up on a host what volumes need, as root@HOST through ssh; then check it",
+        (
+            _argument("host", metavar="HOST", help="its name"),
+            _argument("--print", action="store_true", help="only print a script, for an admin to run there as root"),
+        ),
+        ("onevolume host prepare node1", "onevolume host prepare node1 --print | ssh admin@node1 sudo sh"),
+    ),
     Command("config check", configuration.check, "name every mistake in the configuration file"),
     Command("config show", configuration.show, "show what is configured, and where it is from; no password", _LIST),
     Command(

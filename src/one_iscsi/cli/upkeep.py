@@ -1,4 +1,4 @@
-"""The commands that keep an installation going: work, check."""
+"""The commands that keep an installation going: work, check, host prepare."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import Namespace
 
-from one_iscsi import checking, working
+from one_iscsi import checking, preparing, working
 from one_iscsi.cli import output
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.output import Document
@@ -79,9 +79,13 @@ def check(options: Namespace) -> int:
         ]
         print_list(options, "CHECK", "FINDING", rows, ())
     else:
-        for one in findings:
-            print(f"{_MARKS[one.level]} {one.where}: {one.what}" + (f": {one.fix}" if one.fix else ""))
+        _tell(findings)
     return 1 if _worst(findings) == CRITICAL else 0
+
+
+def _tell(findings: list[Finding]) -> None:
+    for one in findings:
+        print(f"{_MARKS[one.level]} {one.where}: {one.what}" + (f": {one.fix}" if one.fix else ""))
 
 
 def _worst(findings: list[Finding]) -> str:
@@ -112,3 +116,17 @@ _TOLD = 3
 def _plain(text: str) -> str:
     """What follows a | would be taken for measurements."""
     return " ".join(text.replace("|", "/").split())
+
+
+def prepare(options: Namespace) -> int:
+    """``onevolume host prepare``: exit code 1 if the host still lacks something."""
+    with core() as here:
+        if options.print:
+            print(preparing.script(here, options.host), end="")
+            return 0
+        here.report(f"preparing host {options.host}")
+        for changed, what in preparing.prepare(here, options.host):
+            print(f"{'done' if changed else 'ok  '} host {options.host}: {what}")
+    findings = checking.check([options.host], [])
+    _tell([one for one in findings if not one.ok])
+    return 1 if _worst(findings) == CRITICAL else 0

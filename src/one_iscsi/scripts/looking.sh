@@ -41,3 +41,27 @@ may_wipe() {
     may_run sync /dev/sda
     may_run cmp -n 1 -i 0:0 /dev/sda /dev/zero
 }
+
+# Sets $setting to what multipathd does with a disk that has one path only; 1 if it does not run. It tells anybody,
+# whereas only root may read its file on Red Hat.
+multipath_setting() {
+    setting=$(timeout -k 5 10 multipathd show config 2>/dev/null | find_multipaths)
+    [ -z "$setting" ] || return 0
+    grep -qsx multipathd /proc/[0-9]*/comm || return 1
+    setting=$(find_multipaths 2>/dev/null </etc/multipath.conf)
+}
+
+find_multipaths() {
+    sed -n 's/^[[:space:]]*find_multipaths[[:space:]]*"*\([a-z]*\).*/\1/p' | head -n 1
+}
+
+# Sets $name to the initiator's name in this text; 1 if it is none of its own. Debian writes GenerateName=yes until
+# iscsid has been started once.
+own_initiator_name() {
+    name=$(printf '%s\n' "$1" | sed -n 's/^[[:space:]]*InitiatorName[[:space:]]*=[[:space:]]*\([a-z][^[:space:]]*\).*/\1/p')
+    case $name in '' | *.example*) return 1 ;; esac
+}
+
+iscsid_answers() {
+    grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
+}

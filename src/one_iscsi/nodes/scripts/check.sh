@@ -9,9 +9,7 @@ initiator_name() (
     # shellcheck disable=SC2317 # called by `root`
     fail() { exit 1; }
     root 10 cat /etc/iscsi/initiatorname.iscsi || return 1
-    # Debian writes GenerateName=yes until iscsid has been started once.
-    name=$(printf '%s\n' "$out" | sed -n 's/^[[:space:]]*InitiatorName[[:space:]]*=[[:space:]]*\([a-z][^[:space:]]*\).*/\1/p')
-    case $name in '' | *.example*) return 1 ;; esac
+    own_initiator_name "$out" || return 1
     printf '%s\n' "$name"
 )
 
@@ -25,19 +23,8 @@ answers() {
     timeout -k 1 5 bash -c ': <"/dev/tcp/$0/$1"' "${1%/*}" "${1##*/}"
 }
 
-# What multipathd does with a disk that has one path only: it tells anybody, whereas only root may read its file on Red
-# Hat; says nothing where it does not run.
 look_at_multipath() {
-    setting=$(timeout -k 5 10 multipathd show config 2>/dev/null | find_multipaths)
-    if [ -z "$setting" ]; then
-        grep -qsx multipathd /proc/[0-9]*/comm || return 0
-        setting=$(find_multipaths 2>/dev/null </etc/multipath.conf)
-    fi
-    say FIND_MULTIPATHS "$setting"
-}
-
-find_multipaths() {
-    sed -n 's/^[[:space:]]*find_multipaths[[:space:]]*"*\([a-z]*\).*/\1/p' | head -n 1
+    ! multipath_setting || say FIND_MULTIPATHS "$setting"
 }
 
 # Which disks LVM would look into.
@@ -73,7 +60,7 @@ main() {
     name=$(initiator_name)
     good_if name '' [ -n "$name" ]
     say INITIATOR "$name"
-    good_if daemon '' grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
+    good_if daemon '' iscsid_answers
     good_if module '' has_module
     good_if udev '' [ -e /run/udev/control ]
     say CLOCK "$(date +%s)"
