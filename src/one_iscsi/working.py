@@ -76,7 +76,10 @@ def _steps(core: Core) -> Iterator[tuple[int, Callable[[Core, int], str]]]:
 def _collect(core: Core, volume_id: int) -> str:
     for trouble in wiping.collect(core, volume_id):
         raise OneIscsiError(trouble)
-    volume = core.store.volume(volume_id)
+    try:
+        volume = core.store.volume(volume_id)
+    except NotFound:
+        return "wiped and removed"
     if volume.status == states.ERROR:
         raise OneIscsiError(volume.reason, f"mend that, then run onevolume recover {volume_id}")
     return "wiped, it is free" if volume.status == states.FREE else ""
@@ -90,5 +93,5 @@ def _recover(core: Core, volume_id: int) -> str:
 
 
 def _start(core: Core, volume_id: int) -> str:
-    wiping.start(core, core.store.volume(volume_id))
-    return "its wipe is started"
+    op = wiping.start(core, core.store.volume(volume_id))
+    return "its wipe waits for its turn" if op.phase == wiping.QUEUED else "its wipe is started"

@@ -28,10 +28,8 @@ def test_without_a_file_everything_has_its_default(cloud: Cloud, file: Path) -> 
     assert "is not there: everything has its default" in cloud.ok("config", "check")
     settings = json.loads(cloud.ok("config", "show", "-j"))["CONFIGURATION"]["SETTING"]
     assert {one["KEY"]: one["VALUE"] for one in settings} == {
+        **{key.name: str(key.default) for key in config.SCHEMA},
         "database": "sqlite:////opt/one/var/one_volume.db",
-        "ssh_connect_timeout": "10",
-        "oned_timeout": "20",
-        "on_terminate": "keep",
     }
     assert {one["FROM"] for one in settings} == {"default"}
 
