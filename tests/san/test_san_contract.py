@@ -217,7 +217,7 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
     vol = fake.make(1, disk)
     (fake.tools / "flock").write_text("#!/bin/sh\nexit 1\n")
     (fake.tools / "flock").chmod(0o755)
-    assert code_of(fake.server.open, vol, HERE) == "busy"
+    assert code_of(fake.server.open, vol, HERE, HOST) == "busy"
 
 
 def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
