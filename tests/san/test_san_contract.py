@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from worlds import HOST, Fake, Real, Refused, volume, wait_for
 
 from one_iscsi.errors import BadInput, StorageError
 from one_iscsi.model import Chap
-from one_iscsi.san import Exposure, Session
+from one_iscsi.remote import Remote
+from one_iscsi.san import Exposure, Session, server
 
 HERE = "127.0.0.1"
 ELSEWHERE = "10.9.9.9"
@@ -222,6 +224,7 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
 
 def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
     (fake.tools / "bash").symlink_to(shutil.which("dash") or pytest.skip("no dash"))
+    fake.server = server(replace(fake.row, ssh_host="localhost"), Remote())  # OpenNebula's wrappers need bash
     vol = fake.make(1, disk)
     fake.let_in(1, "ALL")
     with fake.session(1, None):
