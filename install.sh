@@ -187,7 +187,7 @@ build_program() {
     local source
     [ -z "$wheelhouse" ] || export PIP_NO_INDEX=1 PIP_FIND_LINKS=$wheelhouse # also for what builds the package
     source=$(mktemp -d)
-    cp -r "$here/pyproject.toml" "$here/setup.cfg" "$here/README.md" "$here/src" "$source" # building writes into it
+    cp -rL "$here/pyproject.toml" "$here/setup.cfg" "$here/README.md" "$here/src" "$source" # building writes into it
     "$python" -m venv "$venv"
     chmod 0755 "$venv"
     "$venv/bin/pip" install -qq --disable-pip-version-check --no-cache-dir "$source" ||
@@ -260,13 +260,13 @@ say_next() {
 installed: $("$command" --version), run by $command
 
 Next:
-  1. Every node and storage server needs the sudo rights (and nodes open-iscsi with iscsid running):
-       scp $library/one_iscsi.sudoers root@NODE:/etc/sudoers.d/one_iscsi
-  2. onevolume check --host NODE      says what a node still lacks
-  3. onevolume san create NAME --kind tgt --host SERVER --portal IP:3260
-     onevolume register IQN --san NAME
+  1. onevolume host prepare NODE      on every node: open-iscsi and the sudo rights (--print: a script for you to run)
+  2. scp $library/one_iscsi.sudoers root@SERVER:/etc/sudoers.d/one_iscsi     on every storage server
+  3. onevolume san create NAME --kind tgt --host SERVER --portal IP:3260 --vg VG
+     onevolume create 10G
+     onevolume check                  what is still wrong, with the fix for each
      onevolume attach VM 10G
-man onevolume, docs/install.md
+More: man onevolume, docs/install.md
 EOF
 }
 

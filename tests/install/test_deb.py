@@ -42,6 +42,7 @@ def test_installed_upgraded_and_removed(root: CleanRoot, deb: Path) -> None:
     before = files(root)
     root.run("dpkg", "--install", deb)
     assert root.run("onevolume", "list", "--csv").startswith("ID,")
+    assert "ONE_ISCSI_INITIATOR" in root.run("onevolume", "host", "prepare", "node1", "--print")
     database = root.path(PACKAGES.database).stat()
     assert (database.st_uid, database.st_mode & 0o777) == (9869, 0o600)
     assert root.run("systemctl", "is-enabled", "one_iscsi.timer") == "enabled\n"

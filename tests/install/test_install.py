@@ -41,7 +41,8 @@ def test_installed_and_taken_away(clean_root, wheelhouse, layout: Layout) -> Non
 
     said = root.install("--wheelhouse", wheelhouse)
     assert "installed: onevolume" in said
-    assert "onevolume check --host NODE" in said
+    assert "onevolume host prepare NODE" in said
+    assert "ONE_ISCSI_INITIATOR" in root.run(layout.command, "host", "prepare", "node1", "--print")
     assert root.run(layout.command, "list", "--csv").startswith("ID,")
     assert "onevolume attach" in root.path(f"{layout.share}/man/man1/onevolume.1").read_text().replace("\\", "")
     assert "complete" in root.path(f"{layout.share}/bash-completion/completions/onevolume").read_text()
