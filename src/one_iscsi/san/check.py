@@ -20,9 +20,11 @@ def check(san: San, remote: Remote) -> list[Finding]:
     there = server(san, remote)
     if not there.can_close:
         return [Finding(where, "somebody else manages it: nothing can be asked there")]
+    store_kind, _, store = san.location.partition(":")
+    values = {"KIND": san.kind, "STORE_KIND": store_kind, "STORE": store}
     try:
         parts = (LOOKING.read_text(), _SCRIPT.read_text())
-        answer = remote.run(san.ssh_host, "one_iscsi check", *parts, values={"KIND": san.kind}, limit=_LIMIT)
+        answer = remote.run(san.ssh_host, "one_iscsi check", *parts, values=values, limit=_LIMIT)
     except RemoteFailure as failure:
         return [Finding(where, failure.text, "see that oneadmin can log in there with ssh", CRITICAL)]
     found = findings(where, answer, {})
