@@ -31,6 +31,20 @@ may_tgt() {
     may_run tgtadm --lld iscsi --op "$@"
 }
 
+check_lio() {
+    has_tools targetctl awk
+    target=/sys/kernel/config/target/iscsi/iqn.2026-01.com.example:v
+    may_run mkdir "$target"
+    may_run rmdir "$target"
+    may_run tee "$target/tpgt_1/enable"
+    may_run ln -s "$target/tpgt_1/lun/lun_0" "$target/tpgt_1/acls/iqn/lun_0/default"
+    may_run rm -- "$target/tpgt_1/acls/iqn/lun_0/default"
+    folder=/etc/target
+    [ ! -d /etc/rtslib-fb-target ] || folder=/etc/rtslib-fb-target
+    may_run targetctl save $folder/saveconfig.json.one_iscsi
+    may_run mv -f $folder/saveconfig.json.one_iscsi $folder/saveconfig.json
+}
+
 check_lvm() {
     has_tools vgs lvs lvcreate lvextend lvremove
     may_run vgs --noheadings --nosuffix --units b --options vg_size,vg_free "$STORE"
