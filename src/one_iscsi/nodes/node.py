@@ -27,7 +27,7 @@ _SCRIPTS = Path(__file__).with_name("scripts")
 _DOMAIN = re.compile(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*")
 
 # Seconds a script may take: a little more than all its own bounds one after the other.
-_VISIT, _CHECK, _WIPE, _OBSERVE, _DETACH, _ATTACH = 30, 60, 60, 180, 300, 400
+_VISIT, _CHECK, _WIPE, _OBSERVE, _DETACH, _ATTACH = 30, 150, 60, 180, 300, 400
 
 
 @dataclass(frozen=True)
