@@ -43,9 +43,9 @@ def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
         ("iscsiadm -k 0", "iscsid", "iscsid does not run: enable iscsid"),
         (
             "mkdir -p /etc/multipath/conf.d; printf '%s\\n' 'defaults {' 'find_multipaths greedy' '}' "
-            ">/etc/multipath/conf.d/x.conf; modprobe dm_multipath; multipathd; "
+            ">/etc/multipath/conf.d/x.conf; modprobe dm_multipath; multipathd >/dev/null 2>&1; "
             "timeout 60 sh -c 'until multipathd show config | grep -q greedy; do sleep 0.1; done'",
-            "multipathd shutdown; rm /etc/multipath/conf.d/x.conf",
+            "multipathd shutdown; rm -r /etc/multipath/conf.d",
             "multipathd takes guests' disks (find_multipaths is greedy): set find_multipaths to yes",
         ),
     ],
