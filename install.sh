@@ -95,10 +95,12 @@ check_front_end() {
     [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] || die "run it as root: sudo $0"
     [ -f "$wrappers" ] ||
         die "no OpenNebula front end here ($wrappers is missing); for a self-contained one set ONE_LOCATION"
-    version=$(cat "$var/remotes/VERSION" 2>/dev/null || "$bin/oned" --version 2>/dev/null | sed -n 's/^OpenNebula \([0-9.]*\).*/\1/p')
-    # The way to hosts and storage servers; OpenNebula has it since 4.2.
+    version=$(cat "$var/remotes/VERSION" 2>/dev/null) ||
+        version=$("$bin/oned" --version 2>/dev/null | sed -n 's/^OpenNebula \([0-9.]*\).*/\1/p') || :
+    # ssh_monitor_and_log is the way to hosts and storage servers (4.2); what a host runs is in a VM's history since 5.0.
+    case $version in [0-4].*) die "OpenNebula $version is too old: 5.0 or newer is needed" ;; esac
     grep -q '^ *\(function \)\?ssh_monitor_and_log' "$wrappers" ||
-        die "OpenNebula ${version:-here} is too old: $wrappers has no ssh_monitor_and_log (4.2 and newer have it)"
+        die "OpenNebula ${version:-here} is too old: $wrappers has no ssh_monitor_and_log; 5.0 or newer is needed"
     id oneadmin >/dev/null 2>&1 || die "there is no user oneadmin"
     refuse_package
 }

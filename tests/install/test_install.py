@@ -159,6 +159,11 @@ def test_what_it_refuses(clean_root) -> None:
     refuses("--database", "mysql://oneadmin@db/x", because="use --password-file")
     assert root.differences() == before
 
+    version = root.path("/var/lib/one/remotes/VERSION")
+    version.write_text("4.14.2\n")
+    refuses(because="OpenNebula 4.14.2 is too old")
+    version.unlink()
+    assert "OpenNebula of an unknown version from packages" in root.install("--dry-run")
     wrappers = root.path("/usr/lib/one/sh/scripts_common.sh")
     text = wrappers.read_text()
     wrappers.write_text(text.replace("ssh_monitor_and_log", "ssh_nothing"))
