@@ -6,11 +6,12 @@ Nothing is changed anywhere, but for a database that is made when there is none.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from one_iscsi import config
+from one_iscsi import config, states, wiping
 from one_iscsi.core import Core
 from one_iscsi.errors import OneIscsiError
 from one_iscsi.findings import CRITICAL, WARNING, Finding
@@ -32,6 +33,11 @@ _AT_ONCE = 8
 #: OpenNebula's host states in which nobody expects a host to work: DISABLED and OFFLINE (include/Host.h).
 _OUT_OF_USE = frozenset({4, 8})
 
+#: Seconds after which an operation without a process shows that nobody runs ``onevolume work``.
+_FORGOTTEN = 15 * 60
+
+_RECOVER = "run onevolume recover {}"
+
 #: What is nobody's but oneadmin's.
 _OTHERS = 0o077
 
@@ -52,6 +58,8 @@ def check(hosts: Sequence[str], sans: Sequence[str]) -> list[Finding]:
             found.append(Finding(HERE, "OpenNebula's ssh wrappers are there"))
         known = _oned(core, found)
         every = not hosts and not sans
+        if every:
+            found += _volumes(store)
         found += _sans(core, store.sans() if every else _named(found, sans, "storage server", store.san))
         if known is not None:
             found += _hosts(core, _in_use(core, known) if every else _named(found, hosts, "host", core.frontend.host))
@@ -107,6 +115,22 @@ def _database(store: Store) -> list[Finding]:
             what = f"others may read or write {store.file}"
             found.append(Finding(HERE, what, f"chmod 600 {store.file}", WARNING))
     return found
+
+
+def _volumes(store: Store) -> list[Finding]:
+    """Volumes that somebody has to look after; operations the timer should have settled long ago."""
+    found = [
+        Finding("volumes", f"volume {volume.id} is in error: {volume.reason}", _RECOVER.format(volume.id), WARNING)
+        for volume in store.volumes(status=[states.ERROR])
+    ]
+    for op in store.ops():
+        silent = time.time() - op.heartbeat
+        if silent > _FORGOTTEN and op.phase != wiping.QUEUED and not store.owner_alive(op):
+            what = f"volume {op.volume_id}: its {op.kind} stopped {silent / 60:.0f} minutes ago"
+            what += f" ({op.error})" if op.error else ""
+            fix = f"{_RECOVER.format(op.volume_id)}, and see that a timer runs onevolume work"
+            found.append(Finding("volumes", what, fix, WARNING))
+    return found or [Finding("volumes", "none is in error or forgotten")]
 
 
 def _oned(core: Core, found: list[Finding]) -> list[FrontendHost] | None:

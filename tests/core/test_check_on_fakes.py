@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -61,7 +62,7 @@ def test_all_is_well_everywhere(cloud: Cloud) -> None:
     lines = cloud("check").out.splitlines()
     assert [line for line in lines if not line.startswith("ok ")] == []
     places = {line.split(":")[0] for line in lines}
-    where = ("front end", "host node1", "host node2", "host node3", "storage server alpha")
+    where = ("front end", "volumes", "host node1", "host node2", "host node3", "storage server alpha")
     assert places == {f"ok   {one}" for one in where}
     for line in (
         "host node1: iscsiadm 2.1.8 is installed",
@@ -71,7 +72,7 @@ def test_all_is_well_everywhere(cloud: Cloud) -> None:
         "front end: oned answers",
     ):
         assert f"ok   {line}" in lines
-    assert nagios(cloud, 0) == f"ONEVOLUME OK - {len(lines)} things looked at in 5 places"
+    assert nagios(cloud, 0) == f"ONEVOLUME OK - {len(lines)} things looked at in 6 places"
 
 
 def test_only_what_is_named_is_looked_at(cloud: Cloud) -> None:
@@ -211,6 +212,23 @@ def test_a_front_end_that_is_not_right(cloud: Cloud) -> None:
     assert "does not answer" in second
     [found] = wrong(cloud, ONE_ISCSI_DATABASE="sqlite:////nowhere/one.db")
     assert found.startswith("critical front end: database /nowhere/one.db cannot be created")
+
+
+def test_volumes_nobody_looks_after(cloud: Cloud) -> None:
+    for number in (1, 2):
+        cloud.world.add_target(iqn(f"v{number}"), 10 * MIB, access=())
+        cloud.ok("register", iqn(f"v{number}"), "--san", "alpha", "--assume-clean")
+    cloud.killed("after:opening", "attach", "7", "1M")
+    assert wrong(cloud, code=0) == [], "the timer has not had its turn yet"
+    with sqlite3.connect(cloud.database) as table:
+        table.execute("UPDATE one_volume_op SET heartbeat = heartbeat - 3600")
+        table.execute("UPDATE one_volume SET status = 'error', reason = 'wipe: disk broken' WHERE id = 2")
+    assert wrong(cloud, code=0) == [
+        "warning volumes: volume 2 is in error: wipe: disk broken",
+        "warning volumes: volume 1: its attach stopped 60 minutes ago",
+    ]
+    cloud.ok("work")
+    assert wrong(cloud, code=0) == ["warning volumes: volume 2 is in error: wipe: disk broken"]
 
 
 def test_a_mistake_in_the_configuration(cloud: Cloud, tmp_path: Path) -> None:

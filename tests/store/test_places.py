@@ -9,6 +9,7 @@ from pool import ADMIN, PORTAL
 
 from one_iscsi.errors import NotFound, WrongState
 from one_iscsi.iscsi import Portal
+from one_iscsi.store.migrations import MIGRATIONS
 
 
 def test_a_storage_server_reads_back_as_it_was_given(store):
@@ -61,3 +62,11 @@ def test_two_hosts_with_one_initiator_name_are_an_error(store):
     with pytest.raises(WrongState, match="hosts node1 and node2"):
         store.learn_host("node2", "iqn.2026-01.com.example:clone", {})
     assert store.host("node2").initiator == "iqn.2026-01.com.example:node2"
+
+
+def test_a_database_is_tried_by_a_write_that_changes_nothing(store, raw):
+    before = raw("SELECT * FROM schema_version")
+    place, version = store.probe()
+    assert place.startswith("database ")
+    assert version == len(MIGRATIONS)
+    assert raw("SELECT * FROM schema_version") == before
