@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from one_iscsi import attaching, creating, detaching, states, volumes, wiping
+from one_iscsi import attaching, creating, detaching, resizing, states, volumes, wiping
 from one_iscsi.core import Core
 from one_iscsi.errors import NotFound, OneIscsiError, Unfinished, WrongState
 from one_iscsi.model import Op, Volume
@@ -23,6 +23,7 @@ _SETTLE = {
     detaching.KIND: detaching.settle,
     wiping.KIND: _settle_wipe,
     creating.KIND: creating.settle,
+    resizing.KIND: resizing.settle,
     volumes.DELETE: volumes.settle_delete,
 }
 

@@ -1,7 +1,8 @@
 """A fake storage server that makes volumes: the tgt of the world (world.py) with volume groups, thin pools and folders.
 
 A place is known by its ``San.location`` and has a size. What is made in a volume group holds what its extents held
-before, what is made in a thin pool or a folder reads as zeros and takes no room. The world's faults name the method:
+before, what is made in a thin pool or a folder reads as zeros and takes no room. A thin volume grows while it is used,
+others do not. The world's faults name the method:
 ``world.fault("create", code="no-space")``; ``after=True`` breaks the connection when it is done.
 """
 
@@ -40,7 +41,7 @@ class Maker(Tgt):
 
     def create(self, volume: Volume, scsi_id: str) -> TargetInfo:
         fault = self._step("create")
-        size = -(-volume.size_bytes // EXTENT) * EXTENT if self.location.startswith("lvm:") else volume.size_bytes
+        size = self._whole(volume.size_bytes)
         with self.world.tgt() as state:
             there = [target for target in state["targets"].values() if target["iqn"] == volume.iqn]
             if there and there[0].get("location") != self.location:
@@ -75,12 +76,14 @@ class Maker(Tgt):
         fault = self._step("grow")
         with self.world.tgt() as state:
             [target] = [target for target in state["targets"].values() if target["iqn"] == volume.iqn]
+            if target["sessions"] and not self.location.startswith("thin:"):
+                raise self._error("cannot-grow", f"somebody is logged in to {volume.iqn}")
+            size_bytes = self._whole(size_bytes)
             more = size_bytes - os.path.getsize(target["path"])
             if more > state["places"][self.location] - self._used(state):
                 raise self._error("no-space", f"{self.location} has no room for {more} more bytes")
             if more > 0:
-                with open(target["path"], "r+b") as file:
-                    file.truncate(size_bytes)
+                self._extend(Path(target["path"]), size_bytes)
                 target["megabytes"] = size_bytes // 10**6
         self._cut(fault)
         return self.target(volume)
@@ -93,10 +96,13 @@ class Maker(Tgt):
         return self.world.folder / "disks" / f"{volume.iqn.rpartition(':')[2]}.img"
 
     def _extend(self, path: Path, size: int) -> None:
-        with path.open("wb") as file:
+        with path.open("ab") as file:
             if self.location.startswith("lvm:"):
-                file.write(OLD_DATA * (size // len(OLD_DATA)))
+                file.write(OLD_DATA * ((size - file.tell()) // len(OLD_DATA)))
             file.truncate(size)
+
+    def _whole(self, size: int) -> int:
+        return -(-size // EXTENT) * EXTENT if self.location.startswith("lvm:") else size
 
     def _used(self, state: dict) -> int:
         ours = [Path(one["path"]) for one in state["targets"].values() if one.get("location") == self.location]

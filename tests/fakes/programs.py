@@ -101,6 +101,13 @@ def tee(host: Host, arguments: list[str]) -> tuple[str, str, int]:
                 if session["device"] == deleted[1]:
                     session["device"] = ""
         return text, "", 0
+    rescanned = re.fullmatch(r"/sys/block/(\w+)/device/rescan", path)
+    if rescanned:
+        with host.changing() as state:
+            for session in state["sessions"].values():
+                if session["device"] == rescanned[1]:
+                    session["size"] = os.path.getsize(session["path"]) // 512 * 512
+        return text, "", 0
     try:
         with open(path, "a" if arguments[0] == "-a" else "w") as file:
             file.write(text)
@@ -392,4 +399,15 @@ def _detach_disk(guest: dict, options: dict, state: dict) -> tuple[str, str, int
     return recorded("virsh_detach-disk_ok")
 
 
-_VIRSH = {"domblklist": _domblklist, "attach-disk": _attach_disk, "detach-disk": _detach_disk}
+def _blockresize(guest: dict, options: dict, state: dict) -> tuple[str, str, int]:
+    disk = guest["disks"][options["--path"]]
+    disk["size"] = int(options["--size"].rstrip("B"))
+    return "", "", 0
+
+
+_VIRSH = {
+    "blockresize": _blockresize,
+    "domblklist": _domblklist,
+    "attach-disk": _attach_disk,
+    "detach-disk": _detach_disk,
+}

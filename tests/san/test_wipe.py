@@ -112,6 +112,18 @@ def test_every_byte_becomes_zero(world: Fake | Real, tmp_path: Path, job: str) -
     assert path.stat().st_size == size
 
 
+def test_only_what_a_volume_has_grown_by_is_wiped(world: Fake | Real, tmp_path: Path, job: str) -> None:
+    path = dirty(tmp_path / "disk", 90 * MIB)
+    before = path.read_bytes()
+    vol = world.make(1, path)
+    kept = 90 * MIB - 512 * 1024  # less than what is read back at once
+
+    world.server.start_wipe(vol, job, kept)
+
+    assert finish(world.server, vol, job) == WipeStatus("done", 90 * MIB, 90 * MIB)
+    assert path.read_bytes() == before[:kept] + bytes(90 * MIB - kept)
+
+
 def test_without_zero_ranges_zeros_are_written(fake: Fake, tmp_path: Path, job: str) -> None:
     tool(fake, "fallocate", NOT_SUPPORTED)
     path = dirty(tmp_path / "disk", 10 * MIB + 1000)

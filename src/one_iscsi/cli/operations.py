@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 
-from one_iscsi import attaching, creating, detaching, recovery, sans, scanning, states, volumes, wiping
+from one_iscsi import attaching, creating, detaching, recovery, resizing, sans, scanning, states, volumes, wiping
 from one_iscsi.cli import documents, output
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.session import confirm, core, references, warn
@@ -245,6 +245,19 @@ def recover(options: Namespace) -> int:
             _wait(here, volume, options.wait)
 
         return _each(refs, act)
+
+
+def resize(options: Namespace) -> None:
+    """``onevolume resize``."""
+    size_bytes = parse_size(options.size)
+    with core() as here:
+        before = here.store.volume(options.volume)
+        bar = output.ProgressBar(f"wiping the new part of volume {before.id}")
+        try:
+            volume = resizing.resize(here, options.volume, size_bytes, bar)
+        finally:
+            bar.end()
+        print(f"volume {volume.id} resized from {format_size(before.size_bytes)} to {format_size(volume.size_bytes)}")
 
 
 def rename(options: Namespace) -> None:

@@ -162,6 +162,13 @@ COMMANDS = (
         "disable", operations.disable, "keep volumes from being handed out", (_VOLUMES,), ("onevolume disable 3..7",)
     ),
     Command(
+        "resize",
+        operations.resize,
+        "make a volume larger; a running guest sees it if the storage server can grow a disk in use",
+        (_VOLUME, _argument("size", metavar="SIZE", help="the new size: 20G, 10240M; a volume never shrinks")),
+        ("onevolume resize 3 20G",),
+    ),
+    Command(
         "rename",
         operations.rename,
         "give a volume another name; its IQN stays",

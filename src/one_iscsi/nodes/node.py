@@ -27,7 +27,7 @@ _SCRIPTS = Path(__file__).with_name("scripts")
 _DOMAIN = re.compile(r"[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*")
 
 # Seconds a script may take: a little more than all its own bounds one after the other.
-_VISIT, _CHECK, _WIPE, _OBSERVE, _DETACH, _ATTACH = 30, 150, 60, 180, 300, 400
+_VISIT, _CHECK, _WIPE, _OBSERVE, _RESIZE, _DETACH, _ATTACH = 30, 150, 60, 180, 240, 300, 400
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,10 @@ class Node:
         nothing is touched. ``force``: go on when cached data cannot be written back.
         """
         self._step("detach", volume, domain or "", {"FORCE": "yes" if force else ""}, _DETACH)
+
+    def resize(self, volume: Volume, domain: str | None, size_bytes: int) -> None:
+        """Make the host see that the volume has grown to ``size_bytes``, and let ``domain`` know (None: no guest)."""
+        self._step("resize", volume, domain or "", {"WANTED_SIZE": str(size_bytes)}, _RESIZE)
 
     def observe(self, volume: Volume, domain: str | None) -> Seen:
         """Look at what there is of the volume, once no other step for it is running there."""

@@ -32,6 +32,7 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "already-plugged": ("the guest has the volume already", "unplug it by hand, or run onevolume recover"),
     "guest-refused": ("the guest does not take or give the disk", "see that it runs and does not use the disk"),
     "hypervisor": ("the hypervisor cannot be asked", "see that xl or virsh works there for oneadmin"),
+    "not-grown": ("the disk does not grow there", "see the host's kernel log and the storage server"),
     "flush-failed": ("cached data cannot be written back", "see to the storage, or use --force and lose that data"),
     "delete-failed": ("the disk does not go away", "see to the storage, or use --force"),
     "logout-failed": ("the logout failed", "see iscsiadm -m session on the host"),

@@ -14,9 +14,12 @@ from one_iscsi.san.base import WipeStatus
 SCRIPT = Path(__file__).with_name("scripts") / "wipe.sh"
 
 
-def values(job: str) -> dict[str, str]:
-    """The values of ``wipe.sh``: the job is told its own script, for it runs on after the one that starts it."""
-    return {"JOB": job, "WIPE_SCRIPT": f"{common()}\n{compact(SCRIPT.read_text())}"}
+def values(job: str, start: int = 0) -> dict[str, str]:
+    """The values of ``wipe.sh``: the job is told its own script, for it runs on after the one that starts it.
+
+    It begins at the byte ``start``.
+    """
+    return {"JOB": job, "FROM": str(start), "WIPE_SCRIPT": f"{common()}\n{compact(SCRIPT.read_text())}"}
 
 
 def status(answer: Answer) -> WipeStatus:

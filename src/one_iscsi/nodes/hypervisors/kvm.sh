@@ -52,6 +52,10 @@ hv_unplug() {
     kvm detach-disk --domain "$DOMAIN" --target "$1" --live
 }
 
+hv_resize() {
+    kvm blockresize --domain "$DOMAIN" --path "$1" --size "${WANTED_SIZE}B"
+}
+
 hv_reason() {
     printf '%s\n' "$out" | sed -n '$s/^error: //; $p'
 }

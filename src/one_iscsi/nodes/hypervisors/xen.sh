@@ -130,6 +130,12 @@ hv_unplug() {
     root 60 "$xen" block-detach "$DOMAIN" "$1"
 }
 
+# Nothing to do: the back end in dom0's kernel compares the size at every request of the guest, and tells it
+# (xen_vbd_resize in Linux's drivers/block/xen-blkback/blkback.c).
+hv_resize() {
+    :
+}
+
 # The hotplug script's words if it spoke, else the first line: the last one only says that it failed.
 hv_reason() {
     printf '%s\n' "$out" | sed -e 1h -e '/script: /h' -e '$!d' -e x -e 's/^libxl: error: [^ ]* //'

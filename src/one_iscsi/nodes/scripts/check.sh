@@ -55,6 +55,7 @@ main() {
     may_run cat /etc/iscsi/initiatorname.iscsi
     may_run tee -a "$folder/nodes/iqn.2026-01.com.example:v/192.0.2.1,3260"
     may_run tee /sys/block/sda/device/delete
+    may_run tee /sys/block/sda/device/rescan
     may_run blockdev --flushbufs /dev/sda
     may_wipe
     name=$(initiator_name)

@@ -5,6 +5,7 @@
 #   hv_plug TARGET         plugs LINK in, MODE w or r; 1: refused, 2: no such guest, 3: the guest has a disk there
 #   hv_connected TARGET    has the guest taken the disk?
 #   hv_unplug TARGET       asks the guest to let go; its exit code and words decide nothing
+#   hv_resize TARGET       lets the guest know that the disk has WANTED_SIZE bytes now; 1: refused
 #   hv_reason              prints the line of $out that says why
 #   hv_check               says what the host lacks
 

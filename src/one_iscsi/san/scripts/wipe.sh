@@ -3,6 +3,7 @@
 # Zeros over a whole block device or file, as a job that outlives whoever started it.
 #
 # Values: JOB (a name no other wipe ever had), WIPE_SCRIPT (common.sh and this file, for the job itself).
+# FROM is the byte to begin at.
 # Call both functions under the volume's lock. The state is in $own_dir/wipe/JOB, rewritten after every chunk: a job
 # that was killed goes on there when it is started again. Its lock is held as long as the job lives.
 
@@ -15,11 +16,12 @@ wipe_start() {
     exec 8>"$wipe_file.lock"
     flock -n 8 || return 0
     size_of "$DEVICE" || fail no-device "$DEVICE on $(uname -n) has no size: $out"
-    offset=0
+    offset=$FROM
     case $(wipe_said STATE):$(wipe_said SIZE):$(wipe_said DEVICE) in
         "running:$size:$DEVICE" | "failed:$size:$DEVICE") offset=$(wipe_said OFFSET) ;;
     esac
     wipe_save running ""
+    export FROM
     export DEVICE wipe_file size offset
     printf '%s\nwipe_job\n' "$WIPE_SCRIPT" |
         nice -n 10 ionice -c 2 -n 7 setsid bash -s >/dev/null 2>&1 9>&- &
@@ -84,19 +86,19 @@ zero() {
         conv=notrunc,nocreat,fdatasync count="$length" seek="$offset" status=none || fail io "$out"
 }
 
-# Read back a small volume as a whole, of others the first and the last MiB and 16 between; from the medium: the page
-# cache is told to forget the device.
+# Read back what was wiped: a small volume as a whole, of others the first and the last MiB and 16 between; from the
+# medium: the page cache is told to forget the device.
 check() {
     root 99 dd if="$DEVICE" iflag=nocache count=0 status=none || fail io "$out"
     sample=1048576
     [ "$size" -gt $((64 * sample)) ] || sample=$size
     step=$((size / 16 / sample * sample + sample))
-    at=0
+    at=$FROM
     while [ "$at" -lt "$size" ]; do
         check_zero "$at"
         at=$((at + step))
     done
-    [ "$size" -le "$sample" ] || check_zero $((size - sample))
+    [ $((size - FROM)) -le "$sample" ] || check_zero $((size - sample))
 }
 
 check_zero() {

@@ -1,0 +1,167 @@
+"""Resize: a volume grows on its storage server, then on the host, then in the guest. It never shrinks."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from one_iscsi import sans, states
+from one_iscsi.core import Core
+from one_iscsi.errors import (
+    BadInput,
+    NodeError,
+    NotFound,
+    NoVolume,
+    StorageError,
+    Unfinished,
+    WrongState,
+)
+from one_iscsi.model import Op, Volume
+from one_iscsi.units import format_size
+from one_iscsi.vmstates import UNPLUG, detach_way
+
+KIND = "resize"
+RESERVED, GROWING, CLEARING, RESCANNING = "reserved", "growing", "clearing", "rescanning"
+
+#: After these nobody knows how far the storage server came.
+_UNKNOWN = frozenset({"timeout", "unknown"})
+
+#: Seconds between two looks at the wipe of the new part.
+_LOOK_EVERY = 0.5
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def resize(core: Core, ref: str, size_bytes: int, progress: Callable[[int, int], None] = _silent) -> Volume:
+    """Make a volume larger, also while a VM uses it if its storage server can do that.
+
+    ``progress`` gets bytes done and bytes in all while room that may hold old data is wiped. After any error the
+    volume is as it was, except Unfinished: then the journal knows and ``recover`` goes on.
+    """
+    volume = core.store.volume(ref)
+    _check(core, volume, size_bytes)
+    payload = {"size_bytes": size_bytes, "job": f"volume{volume.id}-{secrets.token_hex(6)}", **_where(core, volume)}
+    why = f"from {format_size(volume.size_bytes)} to {format_size(size_bytes)}"
+    volume, op = core.store.begin(volume, KIND, states.RESIZING, core.who, phase=RESERVED, payload=payload, why=why)
+    return _go_on(core, core.store.advance(op, GROWING), volume, progress)
+
+
+def _check(core: Core, volume: Volume, size_bytes: int) -> None:
+    if size_bytes <= volume.size_bytes:
+        raise BadInput(
+            f"volume {volume.id} has {format_size(volume.size_bytes)} and can only grow", "give a larger size"
+        )
+    if states.RESIZING not in states.TRANSITIONS[volume.status]:
+        raise WrongState(
+            f"volume {volume.id} is {volume.status} and cannot be resized", f"see onevolume show {volume.id}"
+        )
+    if not volume.made:
+        raise WrongState(
+            f"volume {volume.id} was registered, not made by onevolume: its backing store is not ours to change",
+            "make a larger one with onevolume create and copy the data",
+        )
+    if volume.status == states.IN_USE and _may_grow_into_old_data(core, volume):
+        raise WrongState(
+            f"volume {volume.id} is in a volume group: the room it would get must be wiped before a VM can see it",
+            f"detach it with --keep, resize it, attach it again with --volume {volume.id}",
+        )
+    san = core.store.san(volume.san_id)
+    [room] = sans.rooms(core, [san])
+    if room and room.left < size_bytes - volume.size_bytes:
+        raise NoVolume(f"storage server {san.name} has only {format_size(room.left)} left", "ask for less")
+
+
+def _may_grow_into_old_data(core: Core, volume: Volume) -> bool:
+    """The extents of a volume group hold what was on them before; thin pools and files grow by zeros."""
+    return core.store.san(volume.san_id).location.startswith("lvm:")
+
+
+def _where(core: Core, volume: Volume) -> dict[str, object]:
+    """The host that is logged in to the volume, and its guest if one runs; nothing if it is not attached.
+
+    WrongState for a VM whose guest cannot be told now, or that is elsewhere.
+    """
+    for attachment in core.store.attachments(volume_id=volume.id):
+        vm = core.frontend.vm(attachment.vm_id or 0)
+        runs = detach_way(vm) == UNPLUG
+        if runs and vm.host != attachment.host:
+            raise WrongState(
+                f"VM {vm.id} runs on host {vm.host}, but volume {volume.id} is logged in on host {attachment.host}",
+                f"power the VM off or move it back to {attachment.host}, then resize",
+            )
+        domain = vm.deploy_id if runs else ""
+        return {"vm_id": vm.id, "host": attachment.host, "vm_mad": vm.vm_mad, "domain": domain}
+    return {}
+
+
+def _go_on(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None]) -> Volume:
+    """Do what is left of a resize; every step may be done twice."""
+    try:
+        if op.phase == GROWING:
+            op = _grow(core, op, volume)
+        if op.phase == CLEARING:
+            _clear(core, op, volume, progress)
+            op = core.store.advance(op, RESCANNING)
+        if op.payload.get("host"):
+            core.report(f"telling host {op.payload['host']} that volume {volume.id} has grown")
+            node = core.node(op.payload["host"], op.payload["vm_mad"])
+            node.resize(volume, op.payload["domain"], op.payload["grown"])
+    except (StorageError, NodeError) as error:
+        if not core.store.op(op.id).open:
+            raise
+        core.store.fail(op, str(error))
+        raise Unfinished(
+            f"the resize of volume {volume.id} stopped half-way ({error.what})",
+            f"mend that, then run onevolume recover {volume.id}",
+        ) from error
+    grown = op.payload["grown"]
+    why = f"has {format_size(grown)} now"
+    return core.store.finish(op, op.origin_status, core.who, why=why, size_bytes=grown)
+
+
+def _grow(core: Core, op: Op, volume: Volume) -> Op:
+    """A refusal of the storage server ends the operation: the disk is as it was."""
+    core.report(f"growing volume {volume.id} to {format_size(op.payload['size_bytes'])}")
+    try:
+        grown = core.server(volume).grow(volume, op.payload["size_bytes"]).size_bytes
+    except StorageError as error:
+        if error.code not in _UNKNOWN and not (error.code == "unreachable" and op.attempt > 1):
+            core.store.finish(op, op.origin_status, core.who, why=f"resize refused: {error.what}")
+        raise
+    phase = CLEARING if _may_grow_into_old_data(core, volume) else RESCANNING
+    return core.store.advance(op, phase, grown=grown)
+
+
+def _clear(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None]) -> None:
+    """Wipe what the volume has grown by. The row still has the old size, so nobody can log in to it meanwhile."""
+    core.report(f"wiping what volume {volume.id} has grown by")
+    server, old = core.server(volume), volume.size_bytes
+    server.start_wipe(volume, op.payload["job"], old)
+    while (status := server.wipe_status(volume, op.payload["job"])).state != "done":
+        if status.state == "failed":
+            raise StorageError(f"the new part cannot be wiped: {status.text}", "see to the storage server", "failed")
+        if status.state == "absent":
+            server.start_wipe(volume, op.payload["job"], old)
+        progress(status.offset - old, op.payload["grown"] - old)
+        time.sleep(_LOOK_EVERY)
+    progress(op.payload["grown"] - old, op.payload["grown"] - old)
+
+
+def settle(core: Core, op: Op, volume: Volume) -> Volume:
+    """Bring the resize ``op`` of this process to its end; one that had not begun is undone."""
+    if op.phase == RESERVED:
+        return core.store.finish(op, op.origin_status, core.who, why="resize undone")
+    if op.payload.get("host"):
+        op = core.store.advance(op, op.phase, **_guest_now(core, op, volume))
+    return _go_on(core, op, volume, _silent)
+
+
+def _guest_now(core: Core, op: Op, volume: Volume) -> dict[str, object]:
+    """Where the guest is now; a VM that is gone has none."""
+    try:
+        return _where(core, volume)
+    except NotFound:
+        return {"domain": ""}

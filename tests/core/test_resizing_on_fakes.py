@@ -1,0 +1,159 @@
+"""Volumes grow: on their storage server, on the host, in the guest; and never into somebody's old data."""
+
+from __future__ import annotations
+
+import pytest
+from cloud import MIB, Cloud
+from test_creating_on_fakes import disks
+
+DATA = b"ann's data " * 1000
+
+
+def made(cloud: Cloud, location: str, size_mib: int = 100) -> None:
+    cloud.with_place("alpha", location, size_mib)
+    cloud.ok("create", "12M", "--wait")
+
+
+def kept(cloud: Cloud, location: str) -> None:
+    made(cloud, location)
+    cloud.ok("attach", "7", "12M")
+    cloud.ok("detach", "7", "1", "--keep", "--yes")
+    with disks(cloud)[0].open("r+b") as disk:
+        disk.write(DATA)
+
+
+@pytest.mark.parametrize("location", ["lvm:vg0", "thin:vg0/pool0", "file:/srv/volumes"])
+def test_a_free_one_grows_and_stays_clean(cloud: Cloud, location: str) -> None:
+    made(cloud, location)
+    assert cloud.ok("resize", "1", "20M") == "volume 1 resized from 12M to 20M\n"
+    row = cloud.volume(1)
+    assert (row["SIZE"], row["STATUS"]) == (20 * MIB, "free")
+    assert disks(cloud)[0].read_bytes() == bytes(20 * MIB)
+    cloud.ok("attach", "7", "20M")
+
+
+@pytest.mark.parametrize("location", ["lvm:vg0", "thin:vg0/pool0"])
+def test_a_kept_one_keeps_its_data_and_gets_nobody_elses(cloud: Cloud, location: str) -> None:
+    kept(cloud, location)
+    cloud.ok("resize", "1", "20M")
+    assert cloud.status(1) == "available"
+    disk = disks(cloud)[0].read_bytes()
+    assert disk.startswith(DATA)
+    assert disk[len(DATA) :] == bytes(20 * MIB - len(DATA))
+    cloud.ok("attach", "7", "--volume", "1")
+
+
+@pytest.mark.parametrize("vm", ["7", "10"], ids=["xen", "kvm"])
+def test_one_in_use_grows_in_the_guest(cloud: Cloud, vm: str) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.ok("attach", vm, "12M")
+    cloud.ok("resize", "1", "20M")
+    assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (20 * MIB, "in_use")
+    node, guest = (cloud.node1, "one-7") if vm == "7" else (cloud.node3, "0a-b")
+    [session] = node.state()["sessions"].values()
+    assert session["size"] == 20 * MIB
+    if vm == "10":  # Xen's back end finds out by itself
+        assert node.disks(guest)["vdz"]["size"] == 20 * MIB
+    cloud.ok("detach", vm, "1", "--yes", "--wait")
+    assert cloud.remains() == {}
+
+
+def test_a_vm_that_is_off_sees_it_when_it_is_started(cloud: Cloud) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.ok("attach", "7", "12M")
+    cloud.node1.stop_guest("one-7")
+    cloud.oned.set(vm_7_state=8, vm_7_lcm_state=0)
+    cloud.ok("resize", "1", "20M")
+    assert next(iter(cloud.node1.state()["sessions"].values()))["size"] == 20 * MIB
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("1", "12M"), 2, "volume 1 has 12M and can only grow: give a larger size"),
+        (("1", "4M"), 2, "can only grow"),
+        (("1", "big"), 2, "is not a size"),
+        (("1", "1G"), 4, "storage server alpha has only 88M left: ask for less"),
+        (("9", "1G"), 3, "there is no volume 9"),
+    ],
+)
+def test_a_size_that_cannot_be(cloud: Cloud, words: tuple[str, ...], code: int, says: str) -> None:
+    made(cloud, "thin:vg0/pool0")
+    assert says in cloud.refused(code, "resize", *words)
+
+
+def test_one_that_cannot_grow_now(cloud: Cloud) -> None:
+    made(cloud, "lvm:vg0")
+    cloud.ok("attach", "7", "12M")
+    error = cloud.refused(5, "resize", "1", "20M")
+    assert "the room it would get must be wiped before a VM can see it: detach it with --keep" in error
+    with cloud.world.tgt() as state:
+        state["places"]["file:/srv"] = 100 * MIB
+    cloud.ok("san", "create", "beta", "--kind", "tgt", "--host", "localhost", "--portal", "10.0.0.1", "--path", "/srv")
+    cloud.ok("create", "4M", "--san", "beta")
+    cloud.ok("attach", "8", "--volume", "2")
+    assert "somebody is logged in to" in cloud.refused(9, "resize", "2", "20M")
+    cloud.oned.set(vm_8_state=5, vm_8_lcm_state=0)
+    assert "VM 8 is SUSPENDED" in cloud.refused(5, "resize", "2", "20M")
+
+
+def test_a_registered_one_is_not_ours_to_change(cloud: Cloud) -> None:
+    cloud.with_volumes(10)
+    assert "was registered, not made by onevolume" in cloud.refused(5, "resize", "1", "20M")
+
+
+def test_a_full_server(cloud: Cloud) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.world.fault("grow", code="no-space", stderr="insufficient free space")
+    assert "insufficient free space" in cloud.refused(9, "resize", "1", "20M")
+
+
+def test_a_host_that_goes_away_meanwhile(cloud: Cloud) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.ok("attach", "7", "12M")
+    cloud.node1.go_down()
+    result = cloud("resize", "1", "20M")
+    assert result.code == 11
+    assert "run onevolume recover 1" in result.err
+    assert cloud.status(1) == "resizing"
+    assert "is resizing" in cloud.refused(5, "detach", "7", "1", "--yes")
+    (cloud.node1.folder / "down").unlink()
+    assert cloud.ok("recover", "1") == "volume 1 recovered, it is in_use\n"
+    assert cloud.volume(1)["SIZE"] == 20 * MIB
+
+
+def test_a_server_that_goes_away_meanwhile(cloud: Cloud) -> None:
+    kept(cloud, "lvm:vg0")
+    cloud.world.fault("grow", code="unknown", after=True)
+    assert cloud("resize", "1", "20M").code == 11
+    cloud.ok("recover", "1")
+    assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (20 * MIB, "available")
+    assert disks(cloud)[0].read_bytes()[len(DATA) :] == bytes(20 * MIB - len(DATA))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["after:reserved", "after:growing", "before:clearing", "after:clearing", "before:rescanning", "before:finish"],
+)
+def test_killed(cloud: Cloud, moment: str) -> None:
+    kept(cloud, "lvm:vg0")
+    cloud.killed(moment, "resize", "1", "20M")
+    assert cloud.status(1) == "resizing"
+    assert "is resizing" in cloud.refused(5, "attach", "7", "--volume", "1")
+
+    cloud.ok("recover")
+
+    size = 12 if moment == "after:reserved" else 20
+    assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (size * MIB, "available")
+    disk = disks(cloud)[0].read_bytes()
+    assert disk == DATA + bytes(size * MIB - len(DATA))
+
+
+@pytest.mark.parametrize("moment", ["after:growing", "after:rescanning", "before:finish"])
+def test_killed_while_it_is_used(cloud: Cloud, moment: str) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.ok("attach", "kvm", "12M")
+    cloud.killed(moment, "resize", "1", "20M")
+    cloud.ok("recover")
+    assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (20 * MIB, "in_use")
+    assert cloud.node3.disks("0a-b")["vdz"]["size"] == 20 * MIB
