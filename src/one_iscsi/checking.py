@@ -17,6 +17,7 @@ from one_iscsi.errors import OneIscsiError
 from one_iscsi.findings import CRITICAL, WARNING, Finding
 from one_iscsi.model import San
 from one_iscsi.store import Actor, Store
+from one_iscsi.store.connect import connection
 
 if TYPE_CHECKING:
     from one_iscsi.frontend import FrontendHost
@@ -95,7 +96,8 @@ def configuration() -> list[Finding]:
     if seen.exposed:
         what = f"{seen.path} holds a password and everybody here can read it"
         found.append(Finding(HERE, what, f"chmod o-r {seen.path}", WARNING))
-    if not seen.mistakes:
+    _try(found, HERE, lambda: connection(seen.config.database, create=False))
+    if all(one.level != CRITICAL for one in found):
         what = "is right" if seen.present else "is not there: everything has its default"
         found.append(Finding(HERE, f"the configuration {seen.path} {what}"))
     return found

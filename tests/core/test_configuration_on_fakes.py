@@ -37,7 +37,7 @@ def test_without_a_file_everything_has_its_default(cloud: Cloud, file: Path) -> 
 def test_the_sample_sets_nothing_and_names_every_default(cloud: Cloud, file: Path) -> None:
     sample = cloud.ok("config", "sample")
     file.write_text(sample)
-    assert cloud.ok("config", "check") == f"ok   {file}\n"
+    assert cloud.ok("config", "check") == f"ok   front end: the configuration {file} is right\n"
     assert "line" not in cloud.ok("config", "show")
     file.write_text(re.sub(r"^#(?=\w)", "", sample, flags=re.MULTILINE))
     cloud.ok("config", "check")
@@ -104,6 +104,15 @@ def test_every_mistake_is_named_at_once(cloud: Cloud, file: Path) -> None:
     file.write_text("on_terminate = no\ncolour = red\noned_timeout = 3\n")
     assert len(cloud("config", "check").out.splitlines()) == 2
     assert "(1 more in onevolume config check)" in cloud("list").err
+
+
+def test_a_database_url_that_is_none_is_a_mistake_of_the_configuration(cloud: Cloud, file: Path) -> None:
+    del cloud.env["ONE_ISCSI_DATABASE"]
+    file.write_text(f"database = mysql://one:{SECRET}@/\n")
+    result = cloud("config", "check")
+    assert result.code == 13
+    assert "the database URL in the configuration is malformed" in result.out
+    assert SECRET not in result.out + result.err
 
 
 def test_a_file_that_cannot_be_read(cloud: Cloud, file: Path) -> None:

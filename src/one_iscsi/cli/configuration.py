@@ -6,38 +6,30 @@ from __future__ import annotations
 from argparse import Namespace
 from operator import itemgetter
 
-from one_iscsi import config
+from one_iscsi import checking, config
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.output import Column, Document
 from one_iscsi.cli.session import warn
+from one_iscsi.cli.upkeep import tell
 from one_iscsi.errors import ConfigError
+from one_iscsi.findings import CRITICAL
 
 _COLUMNS = tuple(Column(key, itemgetter(key)) for key in ("KEY", "VALUE", "FROM"))
 
 
 def check(options: Namespace) -> int:
     """``onevolume config check``: ConfigError's exit code if there is a mistake."""
-    found = config.look()
-    _warn_if_exposed(found)
-    for mistake in found.mistakes:
-        print(f"FAIL {mistake}")
-    if found.mistakes:
-        return ConfigError.exit_code
-    from one_iscsi.store.connect import connection
-
-    connection(found.config.database, create=False)
-    if found.present:
-        print(f"ok   {found.path}")
-    else:
-        print(f"ok   {found.path} is not there: everything has its default")
-    return 0
+    found = checking.configuration()
+    tell(found)
+    return ConfigError.exit_code if any(one.level == CRITICAL for one in found) else 0
 
 
 def show(options: Namespace) -> None:
     """``onevolume config show``."""
     config.load()  # not what a file with mistakes half says
     found = config.look()
-    _warn_if_exposed(found)
+    if found.exposed:
+        warn(f"{found.path} holds a password and everybody here can read it: chmod o-r {found.path}")
     rows: list[Document] = [
         {
             "KEY": key.name,
@@ -52,11 +44,6 @@ def show(options: Namespace) -> None:
 def sample(options: Namespace) -> None:
     """``onevolume config sample``."""
     print(config.sample(), end="")
-
-
-def _warn_if_exposed(found: config.Found) -> None:
-    if found.exposed:
-        warn(f"{found.path} holds a password and everybody here can read it: chmod o-r {found.path}")
 
 
 _HEAD = """# Configuration

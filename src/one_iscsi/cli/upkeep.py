@@ -79,11 +79,12 @@ def check(options: Namespace) -> int:
         ]
         print_list(options, "CHECK", "FINDING", rows, ())
     else:
-        _tell(findings)
+        tell(findings)
     return 1 if _worst(findings) == CRITICAL else 0
 
 
-def _tell(findings: list[Finding]) -> None:
+def tell(findings: list[Finding]) -> None:
+    """A line for each finding."""
     for one in findings:
         print(f"{_MARKS[one.level]} {one.where}: {one.what}" + (f": {one.fix}" if one.fix else ""))
 
@@ -128,5 +129,5 @@ def prepare(options: Namespace) -> int:
         for changed, what in preparing.prepare(here, options.host):
             print(f"{'done' if changed else 'ok  '} host {options.host}: {what}")
     findings = checking.check([options.host], [])
-    _tell([one for one in findings if not one.ok])
+    tell([one for one in findings if not one.ok])
     return 1 if _worst(findings) == CRITICAL else 0
