@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from one_iscsi import config, states, wiping
@@ -208,5 +207,7 @@ def _hosts(core: Core, hosts: list[FrontendHost]) -> list[Finding]:
 
 
 def _at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    from concurrent.futures import ThreadPoolExecutor  # brings the whole of logging along
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(act, items))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from one_iscsi.core import Core
 from one_iscsi.errors import NodeError
-from one_iscsi.remote import LOOKING, RemoteFailure
+from one_iscsi.remote import LOOKING, RemoteFailure, check_host_name
 
 _HERE = Path(__file__).parent
 _SUDOERS = _HERE / "one_iscsi.sudoers"
@@ -40,9 +40,10 @@ fail() {{
 
 def script(core: Core, host: str) -> str:
     """A POSIX shell script for an admin to run on ``host``."""
+    check_host_name(host)  # it is in the script's first lines
     values = "".join(f"{name}={shlex.quote(value)}\n" for name, value in _values(core, host).items())
     parts = (LOOKING.read_text(), _SCRIPT.read_text())
-    return _HEAD.format(host=shlex.quote(host)) + values + "\n" + "\n".join(parts) + "\nmain </dev/null\n"
+    return _HEAD.format(host=host) + values + "\n" + "\n".join(parts) + "\nmain </dev/null\n"
 
 
 def prepare(core: Core, host: str) -> list[tuple[bool, str]]:

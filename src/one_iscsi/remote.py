@@ -90,8 +90,7 @@ class Remote:
         return common
 
     def _ssh(self, host: str, label: str, script: str, limit: int) -> tuple[int | None, str]:
-        if not _HOST.fullmatch(host):
-            raise BadInput(f"host name {host!r} cannot be used with ssh", "rename the host")
+        check_host_name(host)
         common = self.wrappers()
         # The wrappers throw ssh's stderr away, so ssh writes its complaints to a file of ours. At level VERBOSE it also
         # tells that it was let in: after that a lost connection leaves a script running, and nobody knows its end.
@@ -107,6 +106,12 @@ class Remote:
             text = complaints[-1][:200] if complaints else "ssh failed without a word"
             raise RemoteFailure("unknown" if let_in else "unreachable", text)
         return code, output
+
+
+def check_host_name(host: str) -> None:
+    """BadInput for a name that cannot be put into an ssh command."""
+    if not _HOST.fullmatch(host):
+        raise BadInput(f"host name {host!r} cannot be used with ssh", "rename the host")
 
 
 def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:

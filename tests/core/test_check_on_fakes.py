@@ -258,4 +258,5 @@ def test_a_host_that_lets_nobody_in_as_root_is_prepared_by_hand(cloud: Cloud) ->
     script = cloud.ok("host", "prepare", "node1", "--print")
     assert script.startswith("#!/bin/sh\n")
     assert script.endswith("\nmain </dev/null\n")
-    assert "cannot be used with ssh" in cloud.refused(2, "host", "prepare", "-x evil")
+    for more in ([], ["--print"]):
+        assert "cannot be used with ssh" in cloud.refused(2, "host", "prepare", "node1\nreboot", *more)
