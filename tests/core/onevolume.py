@@ -1,7 +1,8 @@
-"""``onevolume.py WORD…`` is ``onevolume WORD…`` in a world whose storage server makes volumes (fakes/maker.py)."""
+"""``onevolume.py WORD…`` is ``onevolume WORD…``; in a fake world its storage server makes volumes (fakes/maker.py)."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from fakes.maker import Maker
 from one_iscsi import san
 from one_iscsi.cli import main
 
-san.KINDS["tgt"] = Maker
+if "FAKE_TGT" in os.environ:
+    san.KINDS["tgt"] = Maker
 
 if __name__ == "__main__":
     sys.exit(main())
