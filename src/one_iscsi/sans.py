@@ -10,12 +10,11 @@ from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, OneIscsiError, WrongState
 from one_iscsi.model import San
 
-#: What a ``San.location`` looks like, by its first word. LVM's names are those of lvm(8), VALID NAMES.
-_LVM_NAME = r"[A-Za-z0-9_+.][A-Za-z0-9_+.-]*"
-LOCATIONS = {
-    "lvm": (re.compile(_LVM_NAME), "a volume group, such as vg0"),
-    "thin": (re.compile(f"{_LVM_NAME}/{_LVM_NAME}"), "a volume group and a thin pool in it, such as vg0/pool0"),
-    "file": (re.compile(r"(?:/[A-Za-z0-9_.+@-]+)+"), "a folder, such as /srv/volumes, of letters, digits and ._+@-"),
+#: What ``location`` takes, in words.
+_PLACES = {
+    "lvm": "a volume group, such as vg0",
+    "thin": "a volume group and a thin pool in it, such as vg0/pool0",
+    "file": "a folder, such as /srv/volumes, whose name needs no quoting",
 }
 _LABEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -44,10 +43,12 @@ class Room:
 
 def location(kind: str, where: str) -> str:
     """``San.location`` for a folder (``file``), a volume group (``lvm``) or a thin pool (``thin``); BadInput."""
-    pattern, looks = LOCATIONS[kind]
-    if not pattern.fullmatch(where) or "/../" in f"{where}/":
-        raise BadInput(f"{where!r} is no place for volumes", f"give {looks}")
-    return f"{kind}:{where}"
+    from one_iscsi.san.location import Location
+
+    try:
+        return str(Location.parse(f"{kind}:{where}"))
+    except BadInput:
+        raise BadInput(f"{where!r} is no place for volumes", f"give {_PLACES[kind]}") from None
 
 
 def check_pool(label: str) -> str:
