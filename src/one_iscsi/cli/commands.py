@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from one_iscsi import sans, wiping
+from one_iscsi import wiping
 from one_iscsi.cli import documents, listing, output
 from one_iscsi.cli.output import Column, Document
 from one_iscsi.cli.session import core, warn
@@ -79,23 +79,6 @@ def list_events(options: Namespace) -> None:
                 volume_id = int(options.volume)
         found: list[Document] = [documents.event(row) for row in here.store.events(volume_id, options.limit)]
     print_list(options, "EVENT_POOL", "EVENT", found, documents.EVENTS)
-
-
-def list_sans(options: Namespace) -> None:
-    """``onevolume san list``."""
-    with core() as here:
-        rows = here.store.sans()
-        found: list[Document] = [documents.san(row, room) for row, room in zip(rows, sans.rooms(here, rows))]
-    print_list(options, "SAN_POOL", "SAN", found, documents.SANS)
-
-
-def show_san(options: Namespace) -> None:
-    """``onevolume san show``."""
-    with core() as here:
-        row = here.store.san(options.san)
-        [room] = sans.rooms(here, [row])
-        document = documents.san(here.store.san(row.id), room)
-    print_one(options, "SAN", document, "STORAGE SERVER")
 
 
 def list_wipes(options: Namespace) -> None:

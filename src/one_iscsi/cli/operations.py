@@ -6,14 +6,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 
-from one_iscsi import attaching, creating, detaching, recovery, resizing, sans, scanning, states, volumes, wiping
+from one_iscsi import attaching, creating, detaching, recovery, resizing, states, volumes, wiping
 from one_iscsi.cli import documents, output
 from one_iscsi.cli.commands import print_list
 from one_iscsi.cli.session import confirm, core, references, warn
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, OneIscsiError, WrongState
 from one_iscsi.iscsi import Portal
-from one_iscsi.model import San, Volume
+from one_iscsi.model import Volume
 from one_iscsi.units import format_size, parse_size
 
 
@@ -47,7 +47,7 @@ def create(options: Namespace) -> None:
                 made.append(volume)
                 if not options.form:
                     san = here.store.san(volume.san_id).name
-                    print(f"{_said(volume)} created on storage server {san}, {_fate(here, volume)}", flush=True)
+                    print(f"{said(volume)} created on storage server {san}, {fate(here, volume)}", flush=True)
         finally:
             if options.form:
                 found: list[output.Document] = [
@@ -64,7 +64,8 @@ def _names(here: Core, name: str, count: int) -> list[str]:
     return [one and volumes.check_name(here, one) for one in names]
 
 
-def _said(volume: Volume) -> str:
+def said(volume: Volume) -> str:
+    """A volume in the words of every command."""
     return f"volume {volume.id} ({format_size(volume.size_bytes)})"
 
 
@@ -107,7 +108,7 @@ def detach(options: Namespace) -> None:
         confirm(_explain(plan, options.keep), options.yes)
         volume = detaching.detach(here, plan, then)
         size = format_size(volume.size_bytes)
-        print(f"volume {volume.id} ({size}) detached from VM {plan.attachment.vm_id}, {_fate(here, volume)}")
+        print(f"volume {volume.id} ({size}) detached from VM {plan.attachment.vm_id}, {fate(here, volume)}")
         _wait(here, volume, options.wait)
 
 
@@ -120,7 +121,7 @@ _FATE = {
 }
 
 
-def _fate(here: Core, volume: Volume) -> str:
+def fate(here: Core, volume: Volume) -> str:
     """What becomes of a volume now, in words."""
     if any(op.phase == wiping.QUEUED for op in here.store.ops(kind=wiping.KIND, volume_id=volume.id)):
         return _FATE[states.DIRTY]
@@ -149,7 +150,7 @@ def _wait(here: Core, volume: Volume, wait: bool) -> None:
     print(f"volume {volume.id} is {volume.status}")
 
 
-def _each(refs: list[str], act: Callable[[str], None]) -> int:
+def each(refs: list[str], act: Callable[[str], None]) -> int:
     """Act on every volume; an error is told and the rest still done, as OpenNebula's commands do."""
     code = 0
     for ref in refs:
@@ -172,10 +173,10 @@ def release(options: Namespace) -> int:
 
         def act(ref: str) -> None:
             volume = volumes.release(here, ref)
-            print(f"volume {volume.id} released, {_fate(here, volume)}")
+            print(f"volume {volume.id} released, {fate(here, volume)}")
             _wait(here, volume, options.wait)
 
-        return _each(refs, act)
+        return each(refs, act)
 
 
 def _several(refs: list[str]) -> str:
@@ -195,14 +196,14 @@ def delete(options: Namespace) -> int:
         def act(ref: str) -> None:
             volume = volumes.delete(here, ref)
             if volume.status != states.GONE:
-                print(f"{_said(volume)} will be deleted, {_fate(here, volume)}")
+                print(f"{said(volume)} will be deleted, {fate(here, volume)}")
                 _wait(here, volume, options.wait)
             elif volume.made:
                 print(f"volume {volume.id} deleted, its storage server has room for another")
             else:
                 print(f"volume {volume.id} deleted, its target {volume.iqn} stays on the storage server")
 
-        return _each(refs, act)
+        return each(refs, act)
 
 
 def enable(options: Namespace) -> int:
@@ -213,7 +214,7 @@ def enable(options: Namespace) -> int:
             volume = volumes.enable(here, ref)
             print(f"volume {volume.id} enabled, it is {volume.status}")
 
-        return _each(references(options.volumes), act)
+        return each(references(options.volumes), act)
 
 
 def disable(options: Namespace) -> int:
@@ -223,7 +224,7 @@ def disable(options: Namespace) -> int:
         def act(ref: str) -> None:
             print(f"volume {volumes.disable(here, ref).id} disabled")
 
-        return _each(references(options.volumes), act)
+        return each(references(options.volumes), act)
 
 
 def recover(options: Namespace) -> int:
@@ -244,7 +245,7 @@ def recover(options: Namespace) -> int:
             print(f"volume {volume.id} recovered, it is {volume.status}")
             _wait(here, volume, options.wait)
 
-        return _each(refs, act)
+        return each(refs, act)
 
 
 def resize(options: Namespace) -> None:
@@ -265,54 +266,3 @@ def rename(options: Namespace) -> None:
     with core() as here:
         volume = volumes.rename(here, options.volume, options.name)
         print(f"volume {volume.id} renamed to {volume.name}")
-
-
-def scan_san(options: Namespace) -> int:
-    """``onevolume san scan``."""
-    with core() as here:
-        san, found = scanning.scan(here, options.san)
-        if not options.register:
-            rows: list[output.Document] = [documents.difference(one) for one in found]
-            print_list(options, "SCAN", "TARGET", rows, documents.DIFFERENCES)
-            return 0
-        new = [one.iqn for one in found if one.what == scanning.ON_SERVER]
-        if not new:
-            print(f"storage server {san.name} has no target that is not registered")
-            return 0
-        confirm("ALL DATA ON THESE TARGETS WILL BE ERASED:\n  " + "\n  ".join(new), options.yes)
-
-        def act(iqn: str) -> None:
-            volume = volumes.register(here, volumes.Registration(iqn, san=san.name))
-            print(f"{_said(volume)} registered from {iqn}, {_fate(here, volume)}")
-
-        return _each(new, act)
-
-
-def create_san(options: Namespace) -> None:
-    """``onevolume san create``."""
-    places = [
-        (kind, where) for kind, where in (("lvm", options.vg), ("thin", options.thin), ("file", options.path)) if where
-    ]
-    if len(places) > 1:
-        raise BadInput("volumes are made in one place", "give one of --vg, --thin and --path")
-    wanted = San(
-        id=0,
-        name=options.name,
-        kind=options.kind,
-        portals=tuple(map(Portal.parse, options.portal)),
-        ssh_host=options.host,
-        location=sans.location(*places[0]) if places else "",
-        clusters=tuple(options.cluster),
-        pool=options.pool,
-    )
-    with core() as here:
-        san = sans.create(here, wanted)
-        print(f"storage server {san.id} ({san.name}) created")
-
-
-def delete_san(options: Namespace) -> None:
-    """``onevolume san delete``."""
-    with core() as here:
-        san = here.store.san(options.san)
-        here.store.delete_san(san.id)
-        print(f"storage server {san.id} ({san.name}) deleted")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from one_iscsi import __version__
-from one_iscsi.cli import commands, configuration, operations, upkeep
+from one_iscsi.cli import commands, configuration, operations, servers, upkeep
 from one_iscsi.errors import BadInput
 from one_iscsi.states import KEEP, RELEASE
 
@@ -228,7 +228,7 @@ COMMANDS = (
     ),
     Command(
         "san create",
-        operations.create_san,
+        servers.create_san,
         "add a storage server",
         (
             _argument("name", metavar="NAME"),
@@ -247,11 +247,11 @@ COMMANDS = (
             "onevolume san create openfiler --kind static --portal 10.0.0.9:3260",
         ),
     ),
-    Command("san list", commands.list_sans, "list the storage servers and the room they have", _LIST),
-    Command("san show", commands.show_san, "show a storage server and the room it has", (_SAN, *_MACHINE)),
+    Command("san list", servers.list_sans, "list the storage servers and the room they have", _LIST),
+    Command("san show", servers.show_san, "show a storage server and the room it has", (_SAN, *_MACHINE)),
     Command(
         "san scan",
-        operations.scan_san,
+        servers.scan_san,
         "compare a storage server's targets with the table; or take in those that are not there",
         (
             _SAN,
@@ -263,7 +263,7 @@ COMMANDS = (
     ),
     Command(
         "san delete",
-        operations.delete_san,
+        servers.delete_san,
         "forget a storage server that has no volumes",
         (_SAN,),
     ),
