@@ -24,7 +24,7 @@ def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
         "storage server tgt1: it answers: 0 disks are offered",
     ):
         assert f"ok   {line}" in findings
-    assert desk.ok("check", "--nagios").startswith("ONEVOLUME OK - ")
+    assert desk.ok("check", "--nagios", "--san", "tgt1").startswith("ONEVOLUME OK - ")
 
 
 @pytest.mark.parametrize(
