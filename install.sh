@@ -165,7 +165,7 @@ install_frontend() {
     fi
     step "make or upgrade the tables of the database" prepare_database
     step "put the command $command in place" put_command
-    step "put its manual page, completion for bash and zsh, and $library/one_iscsi.sudoers in place" put_trimmings
+    step "put its manual pages, completion for bash and zsh, and $library/one_iscsi.sudoers in place" put_trimmings
     step "rotate $log ($rotation)" put_filled "$here/share/one_iscsi.logrotate" "$rotation"
     if command -v systemctl >/dev/null; then
         step "have systemd run onevolume work every minute ($units/one_iscsi.timer)" start_timer
@@ -224,6 +224,7 @@ put_command() {
 put_trimmings() {
     put "$library/one_iscsi.sudoers" 0644 < "$here/share/one_iscsi.sudoers"
     "$venv/bin/python" -I -m one_iscsi.cli.manual | put "$share/man/man1/onevolume.1" 0644
+    "$venv/bin/python" -I -m one_iscsi.cli.manual configuration | put "$share/man/man5/one_iscsi.conf.5" 0644
     completion bash | put "$share/bash-completion/completions/onevolume" 0644
     completion zsh | put "$share/$zsh/_onevolume" 0644
 }
@@ -243,13 +244,19 @@ start_timer() {
 
 completion() { "$venv/bin/python" -I -m shtab --shell="$1" one_iscsi.cli.parser.build; }
 
+# in_use PATH: a process whose program or argument begins so; nothing if there is none.
+in_use() {
+    local processes=(/proc/[0-9]*/cmdline) # before there is a grep, which has PATH among its arguments
+    grep -lsF -- "$1" "${processes[@]}" | sed -n 's|^/proc/\([0-9]*\)/.*|\1|p;q' || :
+}
+
 # A command that still runs loads modules late: what it runs from stays until the next time.
 remove_old_programs() {
     local old
     for old in "$library"/venv "$library"/venv.*; do
         if [ ! -d "$old" ] || [ "$old" = "$venv" ]; then
             continue
-        elif grep -qsF -- "$old/bin/python" /proc/[0-9]*/cmdline; then
+        elif [ -n "$(in_use "$old/bin/python")" ]; then
             echo "left $old, which a running onevolume uses: the next install takes it away"
         else
             rm -rf "$old"
@@ -283,6 +290,8 @@ uninstall() {
         echo "onevolume is not installed"
         return
     fi
+    running=$(in_use "$library/venv")
+    [ -z "$running" ] || die "onevolume still runs (process $running): wait until it is done"
     if [ -n "$purge" ]; then
         venv=$(sed -n 's|^exec \([^ ]*\)/bin/python .*|\1|p' "$command")
         [ -n "$dry_run" ] || "$venv/bin/python" -I -c 'import one_iscsi.cli.setup' 2>/dev/null ||

@@ -37,6 +37,7 @@ def test_installed_and_taken_away(clean_root, wheelhouse, layout: Layout) -> Non
 
     said = root.install("--dry-run")
     assert "OpenNebula 7.4.0" in said
+    assert "Next" not in said
     assert f"would put the command {layout.command} in place" in said
     assert root.differences() == before
 
@@ -136,6 +137,7 @@ def again_while_it_runs(root: CleanRoot, wheelhouse: Path) -> None:
     running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert running.stdout
     assert running.stdout.readline()
+    assert "onevolume still runs" in root.install("--uninstall", code=1)
     assert "which a running onevolume uses" in root.install("--wheelhouse", wheelhouse)
     running.communicate(b"\n")
     assert len(programs(root)) == 2
@@ -173,6 +175,9 @@ def test_what_it_refuses(clean_root) -> None:
     wrappers.unlink()
     refuses(because="no OpenNebula front end here")
     wrappers.write_text(text)
+    pip = root.run("python3", "-c", "import ensurepip; print(ensurepip.__path__[0])").strip()
+    root.run("mv", pip, f"{pip}.away")
+    refuses(because="python3-venv is needed: apt-get install python3-venv")
     root.run("sed", "-i", "/^oneadmin:/d", "/etc/passwd")
     refuses(because="there is no user oneadmin")
     nobody = ("setpriv", "--reuid=65534", "--clear-groups")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from one_iscsi import config
 from one_iscsi.cli import configuration, main, manual, reference
 from one_iscsi.cli.parser import COMMANDS
 
@@ -45,14 +46,22 @@ def test_a_usage_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert error == ("onevolume attach: the following arguments are required: VM: see onevolume attach --help\n")
 
 
-def test_the_manual_page_is_one_that_man_can_show() -> None:
+def shown_by_man(page: str) -> str:
     groff = ["groff", "-man", "-ww", "-Kutf8", "-Tutf8", "-P-c", "-P-b", "-P-u", "-rLL=200n"]
-    shown = subprocess.run(groff, input=manual.text().encode(), capture_output=True, check=True)
+    shown = subprocess.run(groff, input=page.encode(), capture_output=True, check=True)
     assert not shown.stderr
-    page = shown.stdout.decode()
+    return shown.stdout.decode()
+
+
+def test_the_manual_pages_say_all_that_can_be_typed_and_set() -> None:
+    page = shown_by_man(manual.commands())
     for command in COMMANDS:
         assert reference.usage(command).replace("…", "...") in page
         assert all(example in page for example in command.examples)
+    page = " ".join(shown_by_man(manual.configuration()).split())
+    for key in config.SCHEMA:
+        assert f"{key.name} {key.text.split()[0]}" in page
+        assert f"Default: {key.default}." in page
 
 
 @pytest.mark.parametrize(
