@@ -289,7 +289,7 @@ def _undo(core: Core, op: Op, volume: Volume, *, guest_saw_it: bool, unplug: Att
     host, vm_mad = op.payload["host"], op.payload["vm_mad"]
     try:
         if unplug:
-            core.node(host, vm_mad).detach(volume, op.payload["domain"], unplug.target)
+            core.node(host, vm_mad).detach(volume, op.payload["domain"])
         core.close(volume)
     except (NodeError, StorageError) as error:
         core.store.fail(op, str(error))
@@ -346,6 +346,6 @@ def settle(core: Core, op: Op, volume: Volume) -> Volume:
         return _in_use(core, op, volume, replace(attachment, target=seen.target, device=seen.device or ""))[0]
     with suppress(NotFound):  # a VM that is gone holds nothing; a saved one's memory may name the disk: nothing moves
         detach_way(core.frontend.vm(op.payload["vm_id"]))
-    node.detach(volume, domain if seen.domain_present else None, seen.target or attachment.target)
+    node.detach(volume, domain if seen.domain_present else None)
     core.close(volume)
     return _give_back(core, op, guest_saw_it=True)

@@ -82,7 +82,7 @@ def go_on(core: Core, op: Op, volume: Volume) -> Volume:
     op = core.store.advance(op, UNPLUGGING)
     core.report(f"unplugging volume {volume.id} from VM {attachment.vm_id} on host {host}")
     try:
-        core.node(host, vm_mad).detach(volume, op.payload["domain"] or None, attachment.target)
+        core.node(host, vm_mad).detach(volume, op.payload["domain"] or None)
         op = core.store.advance(op, CLOSING)
         core.report(f"closing volume {volume.id}")
         core.close(volume)

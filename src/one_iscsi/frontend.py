@@ -123,22 +123,6 @@ class Frontend:
         """The user id and main group id the session belongs to."""
         return self._ask(lambda user: (int(user.ID), int(user.GID)), "user.info", -1)
 
-    def user_name(self, uid: int) -> str:
-        """The name of a user; NotFound if there is none."""
-        return self._ask(lambda user: str(user.NAME), "user.info", uid)
-
-    def may_manage(self, vm_id: int) -> bool:
-        """Whether oned lets this session MANAGE the VM; NotFound if there is no such VM.
-
-        Appending nothing to the user template changes nothing, and oned demands MANAGE for it
-        (``VirtualMachineAPI::update``), so groups, ACLs and locks are oned's own decision.
-        """
-        try:
-            self._ask(int, "vm.update", vm_id, "", 1)
-        except NotAllowed:
-            return False
-        return True
-
     def _ask(self, read: Callable[[Any], T], method: str, *args: object) -> T:
         """``read`` applied to oned's answer to ``one.<method>``; every failure as one of this project's errors."""
         server = self._connect()

@@ -275,6 +275,8 @@ def _free_device(state: dict) -> str:
 def xl(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     action, domain, *rest = arguments
     with host.changing() as state:
+        if domain.isdigit() and int(domain) <= len(state["domains"]):
+            domain = list(state["domains"])[int(domain) - 1]
         guest = state["domains"].get(domain)
         return _XL[action](state, domain, guest, *rest)
 
@@ -333,10 +335,6 @@ def xenstore_read(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     state = host.state()
     values = ""
     for path in arguments:
-        name = re.fullmatch(r"/local/domain/(\d+)/name", path)
-        if name and int(name[1]) <= len(state["domains"]):
-            values += list(state["domains"])[int(name[1]) - 1] + "\n"
-            continue
         match = re.fullmatch(r"/local/domain/0/backend/vbd/(\d+)/(\d+)/params", path)
         domains = list(state["domains"].values())
         disks = {_number(vdev): disk for vdev, disk in domains[int(match[1]) - 1]["disks"].items()} if match else {}

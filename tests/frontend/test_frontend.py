@@ -116,19 +116,6 @@ def test_hosts_by_id_and_by_name(oned):
 def test_who_am_i(oned):
     assert oned.frontend().whoami() == (0, 0)
     assert oned.frontend("ann:hers").whoami() == (2, 1)
-    assert oned.frontend().user_name(2) == "ann"
-    with pytest.raises(NotFound, match="there is no user 9"):
-        oned.frontend().user_name(9)
-
-
-def test_oned_decides_who_may_manage_a_vm(oned):
-    assert oned.frontend().may_manage(7)
-    assert oned.frontend("ann:hers").may_manage(7)
-    assert not oned.frontend("bob:his").may_manage(7)
-    oned.set(vm_7_permissions="660")
-    assert oned.frontend("bob:his").may_manage(7)
-    with pytest.raises(NotFound, match="there is no VM 70"):
-        oned.frontend().may_manage(70)
 
 
 def test_a_vm_one_may_not_see(oned):

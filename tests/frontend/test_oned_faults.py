@@ -23,7 +23,6 @@ CALLS: dict[str, Callable[[Frontend], object]] = {
     "vm by name": lambda frontend: frontend.vm("web"),
     "hosts": lambda frontend: frontend.hosts(),
     "whoami": lambda frontend: frontend.whoami(),
-    "may_manage": lambda frontend: frontend.may_manage(7),
 }
 
 

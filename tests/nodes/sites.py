@@ -45,7 +45,7 @@ class Site:
         return self.node.attach(volume, identity, chap, guest or self.guest, targets, **more)
 
     def detach(self, volume: Volume, guest: str = "", **more: object) -> None:
-        self.node.detach(volume, guest or self.guest, "", **more)
+        self.node.detach(volume, guest or self.guest, **more)
 
     def nothing_left(self, volume: Volume, guest: str = "") -> bool:
         seen = self.node.observe(volume, guest or self.guest)

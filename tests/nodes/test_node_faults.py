@@ -244,7 +244,7 @@ def test_disks_of_others_stay(xen: FakeSite) -> None:
     volume, another = xen.volume("v1"), xen.volume("v22")
     xen.attach(another, ["xvdp"])
     xen.attach(volume, ["xvdo"])
-    xen.node.detach(volume, xen.guest, "xvdp")
+    xen.node.detach(volume, xen.guest)
 
     assert list(xen.host.disks(xen.guest)) == ["xvdp"]
 

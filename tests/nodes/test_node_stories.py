@@ -60,7 +60,7 @@ def test_detach_of_what_is_not_there(site: Site) -> None:
     volume = site.volume("v1")
 
     site.detach(volume)
-    site.node.detach(volume, None, "")
+    site.node.detach(volume, None)
 
     assert site.nothing_left(volume)
 

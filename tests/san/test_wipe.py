@@ -44,12 +44,13 @@ def job_processes(job: str) -> list[int]:
 
 
 def kill_job(job: str) -> None:
-    """Kills the job and waits until it holds no lock: that is when the kernel calls it a zombie, or nothing at all."""
-    pids = job_processes(job)
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(lives(pid) for pid in pids))
+    """Kills the job and all it starts meanwhile, and waits until none of them holds its lock: a process lets go of
+    that a moment after it is killed, when the kernel calls it a zombie, or nothing at all."""
+    while pids := job_processes(job):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pids=pids: not any(map(lives, pids)))
 
 
 def lives(pid: int) -> bool:

@@ -99,23 +99,6 @@ def test_bridge_hosts_without_a_vm_do_not_clash(store, pool):
     assert len(store.attachments()) == 2
 
 
-def test_an_attach_may_choose_another_target(store, pool):
-    (_, mine), (_, other) = (
-        store.begin(pool.add(), "attach", ATTACHING, ADMIN, attachment=replace(VM, target=target))
-        for target in ("xvdp", "xvdo")
-    )
-    [first, _] = store.attachments(vm_id=7)
-    with pytest.raises(TargetTaken, match="target xvdo of VM 7 is taken by volume 2"):
-        store.retarget(mine, first, "xvdo")
-    assert store.retarget(mine, first, "xvdn").target == "xvdn"
-    assert [attachment.target for attachment in store.attachments()] == ["xvdn", "xvdo"]
-    store.finish(other, FREE, ADMIN, attachment="delete")
-    with pytest.raises(LostRace):
-        store.retarget(other, first, "xvdo")
-    with pytest.raises(NotFound, match="no attachment b"):
-        store.retarget(mine, replace(first, slot="b"), "xvdl")
-
-
 def test_a_failure_stays_open_with_its_text(store, pool):
     _, op = store.begin(pool.add(DIRTY), "wipe", WIPING, ADMIN)
     failed = store.fail(op, "node1 cannot be reached")

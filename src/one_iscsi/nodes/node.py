@@ -119,11 +119,11 @@ class Node:
         names = ("SERIAL", "WWID", "TARGET")
         return Attached(answer.get("DEVICE"), size_bytes, *(answer.get(name) for name in names))
 
-    def detach(self, volume: Volume, domain: str | None, target: str, force: bool = False) -> None:
+    def detach(self, volume: Volume, domain: str | None, force: bool = False) -> None:
         """Unplug the volume from ``domain`` (None: no guest has it) and make the host forget it.
 
-        ``target`` is where it should be; it is unplugged wherever the guest has it. While the guest holds on to it
-        nothing is touched. ``force``: go on when cached data cannot be written back.
+        It is unplugged wherever the guest has it; while the guest holds on to it nothing is touched. ``force``: go on
+        when cached data cannot be written back.
         """
         self._step("detach", volume, domain or "", {"FORCE": "yes" if force else ""}, _DETACH)
 
@@ -149,7 +149,7 @@ class Node:
 
     def logout(self, volume: Volume) -> None:
         """Undo ``login``."""
-        self.detach(volume, None, "")
+        self.detach(volume, None)
 
     def start_wipe(self, volume: Volume, job: str) -> None:
         """Start the job ``job`` that writes zeros over the volume this host is logged in to, or resume it.

@@ -38,7 +38,11 @@ fail() {
 root() {
     root_limit=$1
     shift
-    out=$(printf %s "${feed:-}" | sudo -n timeout -k 5 "$root_limit" "$@" 2>&1)
+    if [ -n "${feed:-}" ]; then
+        out=$(printf %s "$feed" | sudo -n timeout -k 5 "$root_limit" "$@" 2>&1)
+    else
+        out=$(sudo -n timeout -k 5 "$root_limit" "$@" 2>&1 </dev/null)
+    fi
     root_code=$?
     case $root_code:$out in
         124:* | 137:*) root_code=124 out="$1 did not end within $root_limit s" ;;
@@ -75,6 +79,13 @@ size_of() {
     fi
 }
 
+# pause SECONDS: bash can do that without a process, which counts where a busy machine is asked again and again.
+if [ -n "${BASH_VERSION:-}" ]; then
+    eval 'exec 6<> <(:); pause() { read -r -t "$1" -u 6 || :; }'
+else
+    pause() { sleep "$1"; }
+fi
+
 # wait_until SECONDS COMMAND…: poll until the command succeeds; 1 if it never does.
 wait_until() {
     read -r wait_now _ </proc/uptime
@@ -83,6 +94,6 @@ wait_until() {
     until "$@"; do
         read -r wait_now _ </proc/uptime
         [ "${wait_now%.*}" -lt "$wait_end" ] || return 1
-        sleep 0.1
+        pause 0.05
     done
 }

@@ -95,17 +95,6 @@ class Journal(Volumes):
         """Keep the operation open with the error it met. Raises LostRace if ``op`` is not ours any more."""
         return self._update_op(op, error=error_text)
 
-    def retarget(self, op: Op, attachment: Attachment, target: str) -> Attachment:
-        """Give an attachment of the operation's volume another guest target. Raises TargetTaken and LostRace."""
-        new = replace(attachment, target=target)
-
-        def work() -> Attachment:
-            self._update_op(op)
-            self._replace(new)
-            return new
-
-        return self._engine.write(work)
-
     def finish(
         self, op: Op, to_status: str, who: Actor, why: str = "", attachment: Ending = "keep", **columns: Any
     ) -> Volume:
@@ -186,7 +175,7 @@ class Journal(Volumes):
         """An operation by id; NotFound."""
         found = self._select(OP.id == op_id)
         if not found:
-            raise NotFound(f"there is no operation {op_id}", "`onevolume recover --list` shows the open ones")
+            raise NotFound(f"there is no operation {op_id}", "it is over; `onevolume events` tells how it ended")
         return found[0]
 
     def owner_alive(self, op: Op) -> bool:

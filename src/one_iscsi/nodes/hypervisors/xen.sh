@@ -1,7 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # The words of a hypervisor (guest.sh says which), for Xen: xl, and xm where there is no xl.
 
-known_domid=''
 xen=xl
 command -v xl >/dev/null || xen=xm
 
@@ -76,26 +75,22 @@ hv_disks() {
     fail hypervisor "$out"
 }
 
-# What dom0's block back end in the kernel has of our device for the guest: it looks without a process, but for asking
-# once which guest has this number. The disk that a refused attach leaves behind never got that far.
+# What dom0's block back end in the kernel has of our device, and for which guest: it looks without a process. The name of
+# that guest it does not know, only its number. The disk that a refused attach leaves behind never got that far.
 hv_glance() {
     find_device && read -r number <"/sys/block/$device/dev" || return 1
+    guest=''
     for backend in /sys/bus/xen-backend/devices/vbd-*; do
         read -r physical <"$backend/physical_device" || continue
         case $physical in [0-9a-f]*:[0-9a-f]*) ;; *) continue ;; esac
         [ "$((0x${physical%:*})):$((0x${physical#*:}))" = "$number" ] || continue
-        domid=${backend##*/vbd-} domid=${domid%-*}
-        if [ "$domid" != "$known_domid" ]; then
-            # Another guest's disk must never be taken for ours: what is plugged in there in ours may be another volume.
-            root 10 xenstore-read "/local/domain/$domid/name" && [ "$out" = "$DOMAIN" ] || [ "$domid" = "$DOMAIN" ] || continue
-            known_domid=$domid
-        fi
-        xen_name "${backend##*-}"
-        ours=$name state=connected
+        [ -z "$guest" ] || return 1 # two have it: the hypervisor must be asked
+        guest=${backend##*/vbd-} ours=${guest#*-} guest=${guest%-*} state=connected
         read -r physical <"$backend/state" && [ "$physical" = Connected ] || state=$physical
-        return 0
     done 2>/dev/null
-    return 1
+    [ -n "$guest" ] || return 1
+    xen_name "$ours"
+    ours=$name
 }
 
 hv_plug() {
@@ -127,7 +122,7 @@ EOF
 }
 
 hv_unplug() {
-    root 60 "$xen" block-detach "$DOMAIN" "$1"
+    root 60 "$xen" block-detach "${glanced:-$DOMAIN}" "$1"
 }
 
 # Nothing to do: the back end in dom0's kernel compares the size at every request of the guest, and tells it

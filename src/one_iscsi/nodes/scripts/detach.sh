@@ -5,6 +5,7 @@
 # Nothing is touched while the guest holds on to the disk: it would lose it at logout, which succeeds all the same.
 
 main() {
+    leaving=yes
     lock "$IQN" 60
     [ -z "$DOMAIN" ] || unplug
     let_go

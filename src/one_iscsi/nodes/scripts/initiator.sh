@@ -8,11 +8,11 @@
 # 4 connection, 6 database locked, 18 and 20 iscsid, 28 busy, 29 again, 33 (iscsi_err.h). A portal that does not answer,
 # 8, or takes the connection and says nothing, 11, has been waited for already.
 iscsi() {
-    for pause in 0.2 0.5 1 0; do
+    for delay in 0.2 0.5 1 0; do
         root 40 iscsiadm -m node -T "$IQN" -p "$PORTAL" "$@"
         iscsi_code=$?
         case $iscsi_code in
-            4 | 6 | 18 | 20 | 28 | 29 | 33) sleep "$pause" ;;
+            4 | 6 | 18 | 20 | 28 | 29 | 33) pause "$delay" ;;
             *) break ;;
         esac
     done

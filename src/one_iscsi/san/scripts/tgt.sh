@@ -61,15 +61,31 @@ field() {
     printf '%s\n' "$shown" | sed -n "s/^$1=//p" | cut -f "$2"
 }
 
-find_target() {
+# look: what `show` tells of our target, as words: $tid (empty: there is none), $accesses, $accounts, $sessions (sid:cid),
+# $from (their addresses), $who (one who is logged in). Without a process, for attach and detach look often.
+look() {
     show
-    tid=$(field TARGET 1)
+    tid='' accesses='' accounts='' sessions='' from='' who=''
+    while IFS='=	' read -r name first second third fourth; do
+        case $name in
+            TARGET) tid=$first ;;
+            ACCESS) accesses="$accesses $first" ;;
+            ACCOUNT) accounts="$accounts $first" ;;
+            SESSION) sessions="$sessions $first:$second" from="$from $third" who=$fourth ;;
+        esac
+    done <<EOF
+$shown
+EOF
+}
+
+find_target() {
+    look
     [ -n "$tid" ] || fail no-target "tgt on $(uname -n) has no target $IQN"
 }
 
 # Addresses and names look alike in the list; an initiator that is logged in stays.
 close_access() {
-    for access in $(field ACCESS 1); do
+    for access in $accesses; do
         root 10 tgtadm --lld iscsi --op unbind --mode target --tid "$tid" --initiator-address "$access" ||
             tgt_unless_gone --op unbind --mode target --tid "$tid" --initiator-name "$access"
     done
@@ -78,18 +94,18 @@ close_access() {
 # Drop whoever is logged in, until nobody has been seen for 3 s: an initiator comes back within 2 s if it can.
 # A login that was under way when access was closed is dropped, too.
 drop_sessions() {
-    show
-    [ -n "$(field SESSION 1)" ] || return 0
+    look
+    [ -n "$sessions" ] || return 0
     clock
     begin=$now seen=$now
     until [ $((now - seen)) -gt 300 ]; do
-        [ $((now - begin)) -lt 1000 ] || fail still-in "$(field SESSION 4 | tail -n 1) cannot be kept out of $IQN"
-        for session in $(field SESSION 1,2 | tr '\t' :); do
+        [ $((now - begin)) -lt 1000 ] || fail still-in "$who cannot be kept out of $IQN"
+        for session in $sessions; do
             seen=$now
             tgt_unless_gone --op delete --mode conn --tid "$tid" --sid "${session%:*}" --cid "${session#*:}"
         done
-        sleep 0.2
-        show
+        pause 0.2
+        look
         clock
     done
 }
@@ -102,10 +118,12 @@ clock() {
 
 open() {
     find_target
-    other=$(field SESSION 3 | grep -vxF -m 1 "$ADDRESS") && fail in-use "$other is logged in to $IQN"
+    for other in $from; do
+        [ "$other" = "$ADDRESS" ] || fail in-use "$other is logged in to $IQN"
+    done
     remember "$ADDRESS" "$CHAP_PASSWORD"
     close_access
-    for account in $(field ACCOUNT 1); do
+    for account in $accounts; do
         tgt_unless_gone --op unbind --mode account --tid "$tid" --user "$account"
     done
     if ! root 10 tgtadm --lld iscsi --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"; then
@@ -143,10 +161,8 @@ start_wipe() {
     serial=$(printf %s "$disk" | cut -f 4)
     [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ] ||
         fail wrong-device "LUN $LUN of $IQN has the serial $serial, not $SERIAL"
-    in=$(field SESSION 4)
-    [ -z "$in" ] || fail in-use "$in is logged in to $IQN"
-    in=$(field ACCESS 1)
-    [ -z "$in" ] || fail in-use "$IQN is open to $in"
+    [ -z "$sessions" ] || fail in-use "$who is logged in to $IQN"
+    [ -z "$accesses" ] || fail in-use "$IQN is open to$accesses"
     wipe_start "$(printf %s "$disk" | cut -f 5)"
 }
 
