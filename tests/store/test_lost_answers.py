@@ -51,10 +51,7 @@ def test_an_operation_is_begun_and_finished_once(store, pool, lose_next_answer):
     assert (store.ops(), store.volumes()) == ([op], [volume])
     lose_next_answer()
     op = store.advance(op, "node")
-    [attachment] = store.attachments()
-    lose_next_answer()
-    attachment = store.retarget(op, attachment, "xvdo")
-    assert store.attachments() == [attachment]
+    assert len(store.attachments()) == 1
     lose_next_answer()
     volume = store.finish(op, IN_USE, ADMIN)
     assert (volume.status, store.volumes(), store.ops()) == (IN_USE, [volume], [])

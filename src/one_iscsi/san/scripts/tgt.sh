@@ -162,7 +162,7 @@ start_wipe() {
     [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ] ||
         fail wrong-device "LUN $LUN of $IQN has the serial $serial, not $SERIAL"
     [ -z "$sessions" ] || fail in-use "$who is logged in to $IQN"
-    [ -z "$accesses" ] || fail in-use "$IQN is open to$accesses"
+    [ -z "$accesses" ] || fail in-use "$IQN is open to ${accesses# }"
     wipe_start "$(printf %s "$disk" | cut -f 5)"
 }
 
