@@ -18,14 +18,6 @@ from cloud import MIB, Cloud, iqn
 from one_iscsi.nodes.check import lvm_rejects
 
 
-@pytest.fixture(autouse=True)
-def iscsid() -> Iterator[socket.socket]:
-    """What shows that an iscsid runs: fake hosts share this machine's sockets."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-        listening.bind("\0ISCSIADM_ABSTRACT_NAMESPACE")
-        yield listening
-
-
 @pytest.fixture
 def portal() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -96,11 +88,13 @@ def test_hosts_that_carry_no_volumes_are_not_looked_at(cloud: Cloud, portal: str
     assert "ok   storage server far: somebody else manages it: nothing can be asked there" in said
 
 
-def test_no_iscsid(cloud: Cloud, iscsid: socket.socket) -> None:
-    iscsid.close()
-    assert wrong(cloud, "--host", "node1") == ["critical host node1: iscsid does not run"]
+def test_no_iscsid(cloud: Cloud) -> None:
+    for host in (cloud.node1, cloud.node3):
+        with host.changing() as state:
+            state["iscsid"] = False
+    assert wrong(cloud) == ["critical host node1: iscsid does not run", "critical host node3: iscsid does not run"]
     line = nagios(cloud, 2)
-    assert line.startswith("ONEVOLUME CRITICAL - host node1: iscsid does not run; host node2: ")
+    assert line == "ONEVOLUME CRITICAL - host node1: iscsid does not run; host node3: iscsid does not run"
 
 
 def test_two_hosts_with_one_initiator_name(cloud: Cloud) -> None:

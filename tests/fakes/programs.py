@@ -128,6 +128,13 @@ def ip(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     return f"{arguments[-1]} dev eth1 src {address} uid 9869 \\    cache \n", "", 0
 
 
+def grep(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    """grep, but for the sockets: those in /proc are the whole machine's."""
+    if arguments == ["-q", "ISCSIADM_ABSTRACT_NAMESPACE", "/proc/net/unix"]:
+        return "", "", 0 if host.state()["iscsid"] else 1
+    return os.execv("/bin/grep", ["grep", *arguments])
+
+
 def date(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     assert arguments == ["+%s"]
     return f"{int(time.time()) + host.state()['clock']}\n", "", 0

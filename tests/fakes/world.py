@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 RECORDINGS = TESTS / "data" / "node"
 
-COMMON_PROGRAMS = ("sudo", "iscsiadm", "blockdev", "tee", "ip", "lvmconfig", "multipathd", "date")
+COMMON_PROGRAMS = ("sudo", "iscsiadm", "blockdev", "tee", "ip", "lvmconfig", "multipathd", "date", "grep")
 PROGRAMS = {"xen": ("xl", "xenstore-read"), "kvm": ("virsh",)}
 
 # A host's programs see only what is theirs; a killed ssh client leaves the script running, as a real one does.
@@ -142,7 +142,7 @@ class World:
         _executable(host.folder / "enter", _ENTER.format(host=host.folder))
         basics = {"kind": kind, "address": address, "next_sid": 1, "sessions": {}, "domains": {}, "lost": []}
         lvm = 'global_filter=["r|^/dev/disk/by-path/.*-iscsi-.*|"]\nuse_devicesfile=0\n'
-        host.save({**basics, "lvm": lvm, "find_multipaths": "strict", "clock": 0})
+        host.save({**basics, "lvm": lvm, "find_multipaths": "strict", "clock": 0, "iscsid": True})
         return host
 
     def host(self, name: str) -> Host:
