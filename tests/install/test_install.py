@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 from cleanroot import LOCATION, PACKAGES, REPOSITORY, CleanRoot, Layout
-from store.mariadb_server import ESCAPED, PASSWORD, USER, MariaDB
+from store.mariadb_server import MariaDB
 
 from one_iscsi.errors import ConfigError
+
+#: Nobody else's: it is looked for in whatever runs on the machine.
+PASSWORD, ESCAPED = "only/here%", "only%2Fhere%25"
 
 both_layouts = pytest.mark.parametrize("layout", [PACKAGES, LOCATION], ids=lambda layout: layout.mode)
 
@@ -190,7 +193,9 @@ def test_tables_in_mariadb(clean_root, wheelhouse, tmp_path: Path) -> None:
     try:
         server.install()
         server.folder.chmod(0o755)  # for oneadmin
-        url = f"mysql://{USER}@localhost/{server.new_database()}?unix_socket={server.socket}"
+        grant = "GRANT ALL ON `t%`.* TO cloud@localhost"
+        server.sql(f"CREATE USER cloud@localhost IDENTIFIED BY '{PASSWORD}'", grant)
+        url = f"mysql://cloud@localhost/{server.new_database()}?unix_socket={server.socket}"
         root = clean_root(PACKAGES, server.folder, tmp_path)
         before = root.differences()
         options = ("--wheelhouse", wheelhouse, "--database", url)
@@ -205,7 +210,7 @@ def test_tables_in_mariadb(clean_root, wheelhouse, tmp_path: Path) -> None:
         assert "made the tables: schema" in said
         assert "if it names this database" in said
         assert "saved the database as /var/lib/one/one_volume.schema" in said
-        assert f"database = mysql://{USER}:{ESCAPED}@" in root.path(PACKAGES.configuration).read_text()
+        assert f"database = mysql://cloud:{ESCAPED}@" in root.path(PACKAGES.configuration).read_text()
         assert any("one_iscsi.cli.setup" in line for line in seen.lines)
         seen.lines.add(root.path("/tmp/dumped").read_text())
         assert not any(word in line for word in (PASSWORD, ESCAPED) for line in [said, *seen.lines])
