@@ -232,7 +232,9 @@ COMMANDS = (
         "add a storage server",
         (
             _argument("name", metavar="NAME"),
-            _argument("--kind", choices=("static", "tgt"), required=True, help="static: somebody else manages it"),
+            _argument(
+                "--kind", choices=("lio", "static", "tgt"), required=True, help="static: somebody else manages it"
+            ),
             _argument("--host", metavar="HOST", default="", help="where its commands run, over ssh; or localhost"),
             _PORTALS,
             _argument("--vg", metavar="VG", help="make volumes in this LVM volume group"),

@@ -8,13 +8,14 @@ from one_iscsi.errors import SetupError
 from one_iscsi.model import San
 from one_iscsi.remote import Remote
 from one_iscsi.san.base import Capacity, Exposure, Session, StorageServer, TargetInfo, WipeStatus
+from one_iscsi.san.lio import Lio
 from one_iscsi.san.static import Static
 from one_iscsi.san.tgt import Tgt
 
 __all__ = ["KINDS", "Capacity", "Exposure", "Session", "StorageServer", "TargetInfo", "WipeStatus", "server"]
 
 #: ``San.kind`` → what speaks to such a server.
-KINDS: dict[str, Callable[[San, Remote], StorageServer]] = {"static": Static, "tgt": Tgt}
+KINDS: dict[str, Callable[[San, Remote], StorageServer]] = {"lio": Lio, "static": Static, "tgt": Tgt}
 
 
 def server(san: San, remote: Remote) -> StorageServer:

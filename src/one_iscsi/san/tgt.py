@@ -11,6 +11,6 @@ class Tgt(ScriptedServer):
     """A storage server with tgt. It goes by an initiator's address, not by its name."""
 
     kind = "tgt"
-    scripts = ("tgt.sh", "tgt_config.sh")
+    scripts = ("target.sh", "tgt.sh", "tgt_config.sh")
     volume_scripts = ("store.sh", "tgt_volumes.sh")
     fixes: ClassVar = {"daemon-down": "start tgtd there"}

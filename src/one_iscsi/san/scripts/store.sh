@@ -111,7 +111,10 @@ find_file() {
 
 # Allocated at once: an initiator must not learn that the disk is full.
 make_file() {
-    [ -n "$store_size" ] || { folder && root 10 install -m 600 /dev/null "$store"; } || fail store "$out"
+    if [ -z "$store_size" ]; then
+        folder
+        root 10 install -m 600 /dev/null "$store" || fail store "$out"
+    fi
     root 60 fallocate -l "$1" "$store" && return
     case $out in
         *"No space"* | *"too large"*) fail no-space "$STORE on $(uname -n) is full: $out" ;;
@@ -119,8 +122,10 @@ make_file() {
     esac
 }
 
+# One that is missing is perhaps not mounted: it is not made.
 folder() {
-    root 10 install -d -m 700 "$STORE/one_iscsi"
+    root 10 test -d "$STORE" || fail no-location "there is no folder $STORE on $(uname -n)"
+    root 10 install -d -m 700 "$STORE/one_iscsi" || fail store "$out"
 }
 
 # --- room ---------------------------------------------------------------------------------------------------------
@@ -152,8 +157,7 @@ room_of_thin() {
 }
 
 room_of_file() {
-    root 10 test -d "$STORE" || fail no-location "there is no folder $STORE on $(uname -n)"
-    folder || fail no-location "$out"
+    folder
     root 10 df -B1 --output=size,avail "$STORE/one_iscsi" || fail no-location "$out"
     room=$(printf '%s\n' "$out" | sed -n 's/^ *\([0-9][0-9]*\)  *\([0-9][0-9]*\)$/\1 \2/p')
     say TOTAL "${room% *}"

@@ -1,9 +1,8 @@
 # shellcheck shell=sh
-# shellcheck disable=SC2154  # $out is set by root in common.sh, $IQN and its like by the caller
+# shellcheck disable=SC2034,SC2154  # $out, $tid and their like are set by the other scripts, $IQN and its like by the caller
 # A storage server with tgt: one target with one disk for each volume.
 #
-# Values: ACTION; IQN (empty: all targets), LUN, SERIAL (empty: not to be checked);
-# for open also ADDRESS, CHAP_USER, CHAP_PASSWORD. Answers: see `show`.
+# Values: those of target.sh; for open also ADDRESS, CHAP_USER, CHAP_PASSWORD.
 #
 # What lets an initiator in is its address OR its name; names are never used here, and removed when they are found.
 # A target without an account asks for no secret: hence addresses are always closed first and opened last.
@@ -26,9 +25,7 @@ tgt_unless_gone() {
     root 10 tgtadm --lld iscsi "$@" || [ $? -eq 22 ] || tgt "$@"
 }
 
-# show: $shown is what tgt tells of the target, or of all targets, as lines of an answer; fields are tab-separated:
-#   TARGET=tid iqn   DISK=lun block-size scsi-id serial path   SESSION=sid cid address initiator
-#   ACCOUNT=name     ACCESS=address-or-name
+# show: see target.sh.
 show() {
     tgt --op show --mode target
     shown=$(printf '%s\n' "$out" | awk -v iqn="$IQN" -v nobody=$NOBODY '
@@ -56,33 +53,6 @@ show() {
         section == "ACL information:" && $1 != nobody { print "ACCESS=" $1 }')
 }
 
-# field NAME NUMBER: one field of every line of this name in $shown.
-field() {
-    printf '%s\n' "$shown" | sed -n "s/^$1=//p" | cut -f "$2"
-}
-
-# look: what `show` tells of our target, as words: $tid (empty: there is none), $accesses, $accounts, $sessions (sid:cid),
-# $from (their addresses), $who (one who is logged in). Without a process, for attach and detach look often.
-look() {
-    show
-    tid='' accesses='' accounts='' sessions='' from='' who=''
-    while IFS='=	' read -r name first second third fourth; do
-        case $name in
-            TARGET) tid=$first ;;
-            ACCESS) accesses="$accesses $first" ;;
-            ACCOUNT) accounts="$accounts $first" ;;
-            SESSION) sessions="$sessions $first:$second" from="$from $third" who=$fourth ;;
-        esac
-    done <<EOF
-$shown
-EOF
-}
-
-find_target() {
-    look
-    [ -n "$tid" ] || fail no-target "tgt on $(uname -n) has no target $IQN"
-}
-
 # Addresses and names look alike in the list; an initiator that is logged in stays.
 close_access() {
     for access in $accesses; do
@@ -91,29 +61,9 @@ close_access() {
     done
 }
 
-# Drop whoever is logged in, until nobody has been seen for 3 s: an initiator comes back within 2 s if it can.
-# A login that was under way when access was closed is dropped, too.
-drop_sessions() {
-    look
-    [ -n "$sessions" ] || return 0
-    clock
-    begin=$now seen=$now
-    until [ $((now - seen)) -gt 300 ]; do
-        [ $((now - begin)) -lt 1000 ] || fail still-in "$who cannot be kept out of $IQN"
-        for session in $sessions; do
-            seen=$now
-            tgt_unless_gone --op delete --mode conn --tid "$tid" --sid "${session%:*}" --cid "${session#*:}"
-        done
-        pause 0.2
-        look
-        clock
-    done
-}
-
-# $now is the time since boot in hundredths of a second.
-clock() {
-    read -r now _ </proc/uptime
-    now=${now%.*}${now#*.}
+# drop SID CID
+drop() {
+    tgt_unless_gone --op delete --mode conn --tid "$tid" --sid "$1" --cid "$2"
 }
 
 open() {
@@ -141,32 +91,4 @@ close() {
     close_access
     drop_sessions
     tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
-}
-
-# observe: one target or all, with the real size of each backing store (tgt tells rounded megabytes).
-observe() {
-    show
-    [ -z "$shown" ] || printf '%s\n' "$shown"
-    while read -r path; do
-        if [ -n "$path" ] && size_of "$path"; then say SIZE "$size	$path"; fi
-    done <<EOF
-$(field DISK 5)
-EOF
-}
-
-# The backing store is looked up in the live target, once it is certain that nobody can write to it.
-start_wipe() {
-    find_target
-    disk=$(printf '%s\n' "$shown" | grep "^DISK=$LUN	") || fail no-target "$IQN has no disk at LUN $LUN"
-    serial=$(printf %s "$disk" | cut -f 4)
-    [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ] ||
-        fail wrong-device "LUN $LUN of $IQN has the serial $serial, not $SERIAL"
-    [ -z "$sessions" ] || fail in-use "$who is logged in to $IQN"
-    [ -z "$accesses" ] || fail in-use "$IQN is open to ${accesses# }"
-    wipe_start "$(printf %s "$disk" | cut -f 5)"
-}
-
-main() {
-    [ -z "$IQN" ] || lock "san-$IQN" 30
-    "$ACTION"
 }

@@ -7,8 +7,7 @@
 # Values: those of store.sh, LUN; for create and grow also SIZE (bytes) and SERIAL, for create SCSI_ID.
 
 create() {
-    show
-    tid=$(field TARGET 1)
+    look
     is_ours || [ -z "$tid" ] || fail foreign "$IQN on $(uname -n) was not made by one_iscsi"
     store_find
     if [ -z "$store_size" ] || [ "$(field DISK 1) $(field DISK 4) $(field DISK 5)" != "$LUN $SERIAL $store" ]; then
@@ -28,7 +27,7 @@ remove() {
     is_ours || [ -z "$tid" ] || fail foreign "$IQN on $(uname -n) was not made by one_iscsi"
     nobody_in in-use ""
     close_access
-    show
+    look
     nobody_in in-use ""
     unmake
 }
@@ -61,8 +60,7 @@ capacity() {
 # What runs now and what was written when the volume was made: $tid, $scsi_id, and the store it has, which need not be
 # in the place where new ones are made today.
 recall() {
-    show
-    tid=$(field TARGET 1)
+    look
     is_ours || return 0
     read_config
     store_at "$path"
@@ -70,8 +68,7 @@ recall() {
 
 # nobody_in CODE WHY
 nobody_in() {
-    in=$(field SESSION 4)
-    [ -z "$in" ] || fail "$1" "$in is logged in to $IQN$2"
+    [ -z "$sessions" ] || fail "$1" "$who is logged in to $IQN$2"
 }
 
 # Two at once would take the same number.
@@ -93,8 +90,7 @@ identify() {
 }
 
 unmake() {
-    show
-    tid=$(field TARGET 1)
+    look
     [ -z "$tid" ] || tgt --op delete --mode target --tid "$tid"
     tgt_unless_gone --op delete --mode account --user "$IQN"
     store_find

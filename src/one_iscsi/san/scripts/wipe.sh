@@ -2,8 +2,8 @@
 # shellcheck disable=SC2154  # $out and $size are set by common.sh, $offset and its like by whoever started the job
 # Zeros over a whole block device or file, as a job that outlives whoever started it.
 #
-# Values: JOB (a name no other wipe ever had), WIPE_SCRIPT (common.sh and this file, for the job itself).
-# FROM is the byte to begin at.
+# Values: JOB (a name no other wipe ever had), WIPE_SCRIPT (common.sh and this file, for the job itself), FROM (the byte
+# to begin at), SHARED (not empty: a target in the kernel has the device for itself, so nobody can have mounted it).
 # Call both functions under the volume's lock. The state is in $own_dir/wipe/JOB, rewritten after every chunk: a job
 # that was killed goes on there when it is started again. Its lock is held as long as the job lives.
 
@@ -21,8 +21,7 @@ wipe_start() {
         "running:$size:$DEVICE" | "failed:$size:$DEVICE") offset=$(wipe_said OFFSET) ;;
     esac
     wipe_save running ""
-    export FROM
-    export DEVICE wipe_file size offset
+    export DEVICE SHARED FROM wipe_file size offset
     printf '%s\nwipe_job\n' "$WIPE_SCRIPT" |
         nice -n 10 ionice -c 2 -n 7 setsid bash -s >/dev/null 2>&1 9>&- &
     exec 8>&-
@@ -77,7 +76,7 @@ wipe_job() {
 # which refuses one that is mounted; for a file ranges that the file system reads as zeros. dd does what neither can.
 zero() {
     if [ -b "$DEVICE" ]; then
-        root 99 blkdiscard -z -o "$offset" -l "$length" "$DEVICE" && return
+        root 99 blkdiscard ${SHARED:+-f} -z -o "$offset" -l "$length" "$DEVICE" && return
         case $out in *"resource busy"*) fail busy "$out" ;; esac
     else
         root 99 fallocate -z -n -o "$offset" -l "$length" "$DEVICE" && return

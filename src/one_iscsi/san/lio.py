@@ -1,0 +1,25 @@
+"""Storage servers that run LIO, the target in Linux: see ``scripts/lio.sh`` for what is done there."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from one_iscsi.iscsi import check_iqn
+from one_iscsi.model import Chap, Volume
+from one_iscsi.san.scripted import ScriptedServer
+
+
+class Lio(ScriptedServer):
+    """A storage server with LIO. It goes by an initiator's name, not by its address."""
+
+    kind = "lio"
+    scripts = ("target.sh", "lio.sh")
+    volume_scripts = ("store.sh", "lio_volumes.sh")
+    fixes: ClassVar = {
+        "daemon-down": "there: systemctl enable --now target (Debian: rtslib-fb-targetctl)",
+        "missing-tool": "install targetcli there",
+    }
+
+    def open(self, volume: Volume, address: str, initiator: str) -> Chap:
+        """Let the initiator of this name in, nobody else."""
+        return super().open(volume, address, check_iqn(initiator))

@@ -1,0 +1,164 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2153,SC2154  # $out, $tid and their like are set by the other scripts, $IQN and its like by the caller
+# shellcheck disable=SC2034  # $shown and $feed are read there
+# A storage server with LIO, the target in the kernel: one target with one disk for each volume, all of it in portal
+# group 1. What is done, is done in configfs, whose files everybody may read; targetctl saves it.
+#
+# Values: those of target.sh; for open also INITIATOR, CHAP_USER, CHAP_PASSWORD.
+#
+# An initiator gets in if it has an access list of its own there, by its name and its secret; removing the list throws it
+# out at once. There is no demo mode, in which anybody would have one.
+
+CONFIGFS=/sys/kernel/config/target
+FABRIC=$CONFIGFS/iscsi
+SHARED=yes # LIO has a block device for itself: see wipe.sh
+
+# --- what is there ------------------------------------------------------------------------------------------------
+
+show() {
+    [ -d "$FABRIC" ] || fail daemon-down "LIO is not running on $(uname -n)"
+    shown=$(targets)
+}
+
+targets() {
+    for group in "$FABRIC"/${IQN:-*}/tpgt_1; do
+        [ -d "$group" ] || continue
+        iqn=${group%/*}
+        say TARGET "1	${iqn##*/}"
+        for link in "$group"/lun/lun_*/*/udev_path; do
+            [ -e "$link" ] && disk "${link%/udev_path}"
+        done
+        read -r demo_mode <"$group/attrib/generate_node_acls"
+        if [ "$demo_mode" != 0 ]; then say ACCESS ALL; fi
+        for acl in "$group"/acls/*/; do
+            [ -d "$acl" ] || continue
+            acl=${acl%/}
+            say ACCESS "${acl##*/}"
+            session "${acl##*/}" <"$acl/info"
+        done
+        tr -d '\000' <"$group/dynamic_sessions" | while read -r initiator; do say SESSION "-	-	-	$initiator"; done
+    done
+}
+
+# disk LINK: LIO makes the WWID of the serial.
+disk() {
+    lun=${1%/*}
+    read -r path <"$1/udev_path"
+    read -r serial <"$1/wwn/vpd_unit_serial"
+    read -r block <"$1/attrib/block_size"
+    serial=${serial##*: }
+    say DISK "${lun##*/lun_}	$block	$serial	$serial	$path"
+}
+
+# session INITIATOR <INFO: of one whose connections are all gone the address is not known.
+session() {
+    sid='' address=''
+    while read -r first second third fourth _; do
+        case "$first $second $third" in
+            "LIO Session ID:") sid=$fourth ;;
+            "CID: "*) cid=$second ;;
+            "Address "*) address=$second && say SESSION "$sid	$cid	$address	$1" ;;
+        esac
+    done
+    if [ -n "$sid" ] && [ -z "$address" ]; then say SESSION "$sid	-	-	$1"; fi
+}
+
+# --- changes ------------------------------------------------------------------------------------------------------
+
+# What changes configfs, and what saves all of it, goes one after another.
+changing() {
+    exec 7>"$own_dir/san-lio.lock"
+    flock -w 60 7 || fail busy "LIO on $(uname -n) has been changed by other steps for 60 s"
+}
+
+# config COMMAND ARGUMENT…: whatever it does not do ends the script.
+config() {
+    root 30 "$@" || fail lio "$1 ${2##*"$CONFIGFS"/}: $out"
+}
+
+# put VALUE FILE: by standard input, so that a secret is no argument; without a newline, which would be part of it.
+put() {
+    feed=$1
+    root 30 tee "$2" || fail lio "${2##*"$CONFIGFS"/}: ${out##*tee: }"
+    feed='' out=''
+}
+
+# directory PATH: unless it is there.
+directory() {
+    [ -d "$1" ] || config mkdir "$1"
+}
+
+# link DISK-OR-LUN DIRECTORY: unless there is one.
+link() {
+    directory "$2"
+    [ -n "$(links "$2")" ] || config ln -s "$1" "$2/one_iscsi"
+}
+
+links() {
+    for entry in "$1"/*; do
+        if [ -L "$entry" ]; then echo "$entry"; fi
+    done
+}
+
+# unlink DIRECTORY: what is linked there, and the directory.
+unlink() {
+    [ -d "$1" ] || return 0
+    for entry in $(links "$1"); do config rm -- "$entry"; done
+    config rmdir "$1"
+}
+
+# no_strangers: who has no access list does not get in, and who has one needs a secret.
+no_strangers() {
+    group=$FABRIC/$IQN/tpgt_1
+    for setting in "0 generate_node_acls" "1 authentication"; do
+        read -r is <"$group/attrib/${setting#* }"
+        [ "$is" = "${setting% *}" ] || put "${setting% *}" "$group/attrib/${setting#* }"
+    done
+}
+
+# lock_out INITIATOR: its session ends with its access list.
+lock_out() {
+    [ -d "$group/acls/$1" ] || return 0 # ALL
+    for mapped in "$group/acls/$1"/lun_*; do unlink "$mapped"; done
+    config rmdir "$group/acls/$1"
+}
+
+# A session of demo mode has no access list: the whole target goes offline for a moment.
+drop() {
+    put 0 "$group/enable"
+    put 1 "$group/enable"
+}
+
+# save: what LIO will be after a restart. targetctl alone would leave half a file if it were killed.
+save() {
+    folder=/etc/target
+    [ -d "$folder" ] || folder=/etc/rtslib-fb-target # Debian
+    { root 60 targetctl save "$folder/saveconfig.json.one_iscsi" && root 30 sync "$folder/saveconfig.json.one_iscsi" &&
+        root 10 mv -f "$folder/saveconfig.json.one_iscsi" "$folder/saveconfig.json" && root 30 sync "$folder"; } ||
+        fail config "what LIO has now could not be saved: $out"
+}
+
+open() {
+    find_target
+    other=$(field SESSION 4 | grep -vxF -m 1 "$INITIATOR") && fail in-use "$other is logged in to $IQN"
+    changing
+    no_strangers
+    for initiator in $accesses; do
+        [ "$initiator" = "$INITIATOR" ] || lock_out "$initiator"
+    done
+    acl=$group/acls/$INITIATOR
+    directory "$acl"
+    put "$CHAP_USER" "$acl/auth/userid"
+    put "$CHAP_PASSWORD" "$acl/auth/password"
+    link "$group/lun/lun_$LUN" "$acl/lun_$LUN"
+    save
+}
+
+close() {
+    find_target
+    changing
+    no_strangers
+    for initiator in $accesses; do lock_out "$initiator"; done
+    drop_sessions
+    save
+}

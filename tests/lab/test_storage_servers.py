@@ -1,0 +1,245 @@
+"""Volumes made on the node as a storage server: tgt and LIO, thick and thin LVM and files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from rig import MIB, NODE, Lab, iqn
+
+from one_iscsi.errors import StorageError
+from one_iscsi.iscsi import Portal
+from one_iscsi.model import Chap, San, Volume
+from one_iscsi.remote import Remote
+from one_iscsi.san import Exposure, StorageServer, server
+
+#: tgt has port 3260 of every address.
+PORTALS = {"tgt": Portal("127.0.0.1", 3260), "lio": Portal("127.0.0.1", 3261)}
+PLACES = {"thick": "lvm:vg0", "thin": "thin:vg0/pool", "file": "file:/srv/volumes"}
+HERE = "127.0.0.1"
+SERIAL, SCSI_ID = "00c0ffee00c0ffee", "0123456789abcdef"
+LET_IN, NOT_YOU, WRONG_SECRET = 0, 19, 24
+RESTART = {"tgt": "restart", "lio": "lio"}
+
+_CLEAN = r"""
+for f in /sys/kernel/config/target/iscsi/iqn.*; do [ ! -d "$f" ] || { timeout 60 targetctl clear; break; }; done
+rm -rf /etc/rtslib-fb-target/saveconfig.json /srv/volumes
+for f in /etc/tgt/conf.d/one_iscsi-*; do
+    [ -e "$f" ] || continue
+    tgt-admin -f --delete "$(sed -n 's/<target \(.*\)>/\1/p' "$f")" || true
+    rm -f "$f"
+done
+[ ! -e /srv/vg0.pv ] || { vgremove -qq --force vg0; pvremove -qq "$(losetup -nO NAME -j /srv/vg0.pv)"; losetup -d \
+    "$(losetup -nO NAME -j /srv/vg0.pv)"; rm -f /srv/vg0.pv; }
+"""
+
+_LOG_IN = r"""
+exec 3>&1 >/dev/null 2>&1
+node() {{ iscsiadm -m node -T {iqn} -p {portal} "$@"; }}
+node -o new
+for pair in authmethod=CHAP username={user} password={password}; do
+    node -o update -n node.session.auth.${{pair%=*}} -v ${{pair#*=}}
+done
+node -o update -n node.startup -v manual
+node --login
+echo $? >&3
+"""
+
+_LEFT = r"""
+lvs --noheadings -o lv_name vg0 | tr -d ' ' | grep -v '^pool$'
+[ ! -d /srv/volumes/one_iscsi ] || ls -A /srv/volumes/one_iscsi
+ls -A /etc/tgt/conf.d
+tgtadm --lld iscsi --op show --mode target | sed -n 's/^Target [0-9]*: //p'
+ls /sys/kernel/config/target/iscsi | grep ^iqn
+ls /sys/kernel/config/target/core | grep -v '^alua$'
+grep -s '"wwn": "iqn' /etc/rtslib-fb-target/saveconfig.json
+true
+"""
+
+
+@pytest.fixture
+def storage(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    for name in ("SSH", "ONE_LOCATION"):
+        if name in lab.env:
+            monkeypatch.setenv(name, lab.env[name])
+    lab.root(_CLEAN)
+    lab.target("vg", "vg0", "128M")
+    lab.root("mkdir -p /srv/volumes")
+    lab.target("lio")
+    yield lab
+    lab.sweep()
+    lab.root(_CLEAN)
+
+
+def at(kind: str, place: str) -> StorageServer:
+    return server(San(1, f"{kind}1", kind, (PORTALS[kind],), NODE, PLACES[place]), Remote())
+
+
+def volume(kind: str, size_bytes: int = 12 * MIB) -> Volume:
+    return Volume(
+        id=1, name="v", iqn=iqn("v-1"), lun=1, portals=(PORTALS[kind],), size_bytes=size_bytes, serial=SERIAL,
+        wwid="", san_id=1, status="creating", version=1,
+    )  # fmt: skip
+
+
+def initiator(lab: Lab) -> str:
+    return lab.root("sed -n 's/^InitiatorName=//p' /etc/iscsi/initiatorname.iscsi").strip()
+
+
+def log_in(lab: Lab, vol: Volume, chap: Chap | None) -> int:
+    """The node logs in and stays; iscsiadm's exit code."""
+    assert chap
+    words = {"iqn": vol.iqn, "portal": vol.portal, "user": chap.user, "password": chap.password}
+    return int(lab.root(_LOG_IN.format(**words)))
+
+
+def on_disk(lab: Lab, vol: Volume, script: str) -> str:
+    """The output of a script for which $disk is the volume, once the node has it."""
+    wait = f"disk={vol.device_path}; timeout 30 sh -c 'until [ -b $0 ]; do sleep 0.1; done' $disk"
+    return lab.root(f"{wait}; {script}").strip()
+
+
+def left(lab: Lab) -> list[str]:
+    return lab.root(_LEFT).split()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", PORTALS)
+def test_a_volume_is_made_used_grown_and_removed(storage: Lab, kind: str, place: str) -> None:
+    san, vol = at(kind, place), volume(kind)
+    before = san.capacity()
+    name = initiator(storage)
+
+    made = san.create(vol, SCSI_ID)
+
+    assert (made.iqn, made.lun, made.size_bytes, made.serial) == (vol.iqn, 1, 12 * MIB, vol.serial)
+    assert not made.default_identity
+    assert (made.addresses, made.sessions) == ((), ())
+    assert san.create(vol, SCSI_ID) == made
+    if place != "thin":
+        assert before.free_bytes - 13 * MIB < san.capacity().free_bytes <= before.free_bytes - 12 * MIB
+    assert storage.stranger("v-1", str(vol.portal)) in (NOT_YOU, WRONG_SECRET)
+
+    chap = san.open(vol, HERE, name)
+    assert storage.stranger("v-1", str(vol.portal), "this-is-not-it-1") == WRONG_SECRET
+    assert log_in(storage, vol, chap) == LET_IN
+    assert [session.initiator for session in san.observe(vol).sessions] == [name]
+    seen = on_disk(storage, vol, "d=/sys/block/$(basename $(readlink -f $disk))/device; cat $d/vpd_pg80; cat $d/wwid")
+    assert vol.serial in seen
+    on_disk(storage, vol, "echo kept | dd of=$disk bs=4096 conv=sync oflag=direct")
+
+    storage.target(RESTART[kind])  # while it is in use: who was in comes back by himself
+
+    assert on_disk(storage, vol, "timeout 60 dd if=$disk bs=5 count=1 iflag=fullblock 2>/dev/null") == "kept"
+    on_disk(storage, vol, "echo more | timeout 60 dd of=$disk bs=4096 conv=sync oflag=direct")
+    assert [session.initiator for session in san.observe(vol).sessions] == [name]
+    assert san.target(vol).serial == vol.serial
+
+    if kind == "lio" and place != "file":
+        assert san.grow(vol, 24 * MIB).size_bytes == 24 * MIB
+        storage.root(f"iscsiadm -m node -T {vol.iqn} -R")
+        assert on_disk(storage, vol, "blockdev --getsize64 $disk") == str(24 * MIB)
+    else:
+        with pytest.raises(StorageError, match="is logged in to") as caught:
+            san.grow(vol, 24 * MIB)
+        assert caught.value.code == "cannot-grow"
+    with pytest.raises(StorageError) as caught:
+        san.remove(vol)
+    assert caught.value.code == "in-use"
+
+    san.close(vol)  # and the node does not get in again
+    assert san.observe(vol) == Exposure(True)
+    assert storage.root(f"iscsiadm -m node -T {vol.iqn} -u; iscsiadm -m node -T {vol.iqn} -o delete; echo out")
+    assert storage.stranger("v-1", str(vol.portal), chap.password) in (NOT_YOU, WRONG_SECRET)
+    storage.target(RESTART[kind])
+    assert san.observe(vol) == Exposure(True)
+
+    assert san.grow(vol, 24 * MIB) == replace(made, size_bytes=24 * MIB)
+    assert log_in(storage, vol, san.open(vol, HERE, name)) == LET_IN
+    assert on_disk(storage, vol, "blockdev --getsize64 $disk; dd if=$disk bs=5 count=1 2>/dev/null") == (
+        f"{24 * MIB}\nmore"
+    )
+    storage.root(f"iscsiadm -m node -T {vol.iqn} -u; iscsiadm -m node -T {vol.iqn} -o delete")
+    san.close(vol)
+    job = f"test-{kind}-{place}"
+    san.start_wipe(vol, job)
+    storage.root(
+        f"timeout 60 sh -c 'until grep -qE \"^STATE=(done|failed)\" /var/tmp/one_iscsi/wipe/{job}; do sleep 0.2; done'"
+    )
+    assert (san.wipe_status(vol, job).state, san.wipe_status(vol, job).text) == ("done", "")
+
+    san.remove(vol)
+    san.remove(vol)
+    assert left(storage) == []
+    assert san.capacity() == before
+
+
+@pytest.mark.parametrize("kind", PORTALS)
+def test_a_full_volume_group_is_told_and_nothing_is_left(storage: Lab, kind: str) -> None:
+    san = at(kind, "thick")
+    with pytest.raises(StorageError, match=r"vg0 .* is full") as caught:
+        san.create(volume(kind, 256 * MIB), SCSI_ID)
+    assert caught.value.code == "no-space"
+    assert left(storage) == []
+
+
+@pytest.mark.parametrize("kind", PORTALS)
+def test_what_the_admin_made_is_not_touched(storage: Lab, kind: str) -> None:
+    san, vol = at(kind, "thick"), volume(kind)
+    storage.root("lvcreate -qq --yes -n v-1 -L 12M vg0")
+    for call in (lambda: san.create(vol, SCSI_ID), lambda: san.remove(vol)):
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert caught.value.code == "foreign"
+    assert left(storage) == ["v-1"]
+
+
+@pytest.mark.parametrize("kind", PORTALS)
+def test_a_server_that_loses_power_while_it_makes_a_volume(storage: Lab, kind: str) -> None:
+    san, vol = at(kind, "thick"), volume(kind)
+    codes = []
+
+    def create() -> None:
+        try:
+            san.create(vol, SCSI_ID)
+        except StorageError as error:
+            codes.append(error.code)
+
+    storage.root("sync")
+    command = threading.Thread(target=create)
+    command.start()
+    storage.root("timeout 60 sh -c 'until lvs vg0/v-1; do sleep 0.1; done' >/dev/null 2>&1")
+    storage.reboot()
+    command.join()
+    assert codes == ["unknown"]
+    storage.target("lio")
+
+    made = san.create(vol, SCSI_ID)
+
+    assert (made.size_bytes, made.serial, made.addresses) == (12 * MIB, vol.serial, ())
+    storage.root("sync")
+    storage.reboot()
+    storage.target("lio")
+    assert san.target(vol) == made
+    san.remove(vol)
+    assert left(storage) == []
+
+
+def test_a_secret_is_in_no_argument_on_a_server_with_lio(storage: Lab) -> None:
+    san, vol = at("lio", "thick"), volume("lio")
+    san.create(vol, SCSI_ID)
+    watch = "until [ -e /tmp/stop ]; do cat /proc/[0-9]*/cmdline; echo; done 2>/dev/null | tr '\\0' ' ' > /tmp/seen"
+    watcher = threading.Thread(target=storage.root, args=(f"rm -f /tmp/stop; {watch}",))
+    watcher.start()
+
+    chap = san.open(vol, HERE, initiator(storage))
+
+    storage.root("touch /tmp/stop")
+    watcher.join()
+    assert chap
+    assert "targetctl save" in storage.root("grep -ao 'targetctl save' /tmp/seen | head -n 1")  # it looked
+    assert storage.root(f"grep -ac {chap.password} /tmp/seen || true").strip() == "0"
+    assert storage.root("stat -c %a /etc/rtslib-fb-target/saveconfig.json").strip() == "600"
+    san.remove(vol)
