@@ -41,6 +41,7 @@ check_lio() {
     may_run rm -- "$target/tpgt_1/acls/iqn/lun_0/default"
     folder=/etc/target
     [ ! -d /etc/rtslib-fb-target ] || folder=/etc/rtslib-fb-target
+    may_run blkdiscard -f -z -o 0 -l 1 /dev/sda
     may_run targetctl save $folder/saveconfig.json.one_iscsi
     may_run mv -f $folder/saveconfig.json.one_iscsi $folder/saveconfig.json
 }

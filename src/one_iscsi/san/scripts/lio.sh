@@ -131,8 +131,8 @@ drop() {
 
 # save: what LIO will be after a restart. targetctl alone would leave half a file if it were killed.
 save() {
-    folder=/etc/target
-    [ -d "$folder" ] || folder=/etc/rtslib-fb-target # Debian
+    folder=/etc/rtslib-fb-target # Debian
+    [ -d "$folder" ] || folder=/etc/target
     { root 60 targetctl save "$folder/saveconfig.json.one_iscsi" && root 30 sync "$folder/saveconfig.json.one_iscsi" &&
         root 10 mv -f "$folder/saveconfig.json.one_iscsi" "$folder/saveconfig.json" && root 30 sync "$folder"; } ||
         fail config "what LIO has now could not be saved: $out"
