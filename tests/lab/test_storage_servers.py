@@ -126,7 +126,11 @@ def test_a_volume_is_made_used_grown_and_removed(storage: Lab, kind: str, place:
     assert storage.stranger("v-1", str(vol.portal), "this-is-not-it-1") == WRONG_SECRET
     assert log_in(storage, vol, chap) == LET_IN
     assert [session.initiator for session in san.observe(vol).sessions] == [name]
-    seen = on_disk(storage, vol, "d=/sys/block/$(basename $(readlink -f $disk))/device; cat $d/vpd_pg80; cat $d/wwid")
+    seen = on_disk(
+        storage,
+        vol,
+        "d=/sys/block/$(basename $(readlink -f $disk))/device; cat $d/vpd_pg80 $d/wwid | tr -cd '[:print:]'",
+    )
     assert vol.serial in seen
     on_disk(storage, vol, "echo kept | dd of=$disk bs=4096 conv=sync oflag=direct")
 
