@@ -41,7 +41,7 @@ grow() {
     changing
     if [ "$STORE_KIND" = file ]; then
         nobody_in cannot-grow ", and LIO fixes the size of a file in use"
-        [ -z "$accesses" ] || fail cannot-grow "$IQN is open to${accesses}, and LIO fixes the size of a file"
+        [ -z "$accesses" ] || fail cannot-grow "$IQN is open to ${accesses# }, and LIO fixes the size of a file"
     fi
     store_grow "$SIZE"
     group=$FABRIC/$IQN/tpgt_1
