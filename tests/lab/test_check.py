@@ -15,7 +15,9 @@ def wrong(desk: Desk, *words: str) -> list[str]:
 
 def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
     findings = desk.ok("check").splitlines()
-    assert {line.split()[0] for line in findings} == {"ok"}
+    # The node's LVM is as Debian ships it.
+    [warning] = [line for line in findings if not line.startswith("ok ")]
+    assert warning.startswith(f"WARN host {NODE}: LVM looks into guests' disks: ")
     address, _, port = PORTAL.rpartition(":")
     for line in (
         f"host {NODE}: iscsid runs, or is started on demand",
@@ -88,7 +90,7 @@ def test_two_hosts_with_one_initiator_name(desk: Desk, lab: Lab) -> None:
     assert f"done host {NODE}: iscsid started" in said
     assert wrong(desk) == []
     said = desk.ok("host", "prepare", NODE)
-    assert {line.split()[0] for line in said.splitlines()} == {"ok"}
+    assert "done " not in said
 
 
 def test_a_host_is_prepared_through_ssh(desk: Desk, lab: Lab) -> None:
