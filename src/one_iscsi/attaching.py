@@ -39,11 +39,14 @@ RESERVED, OPENING, PLUGGING, CONFIRMING = "reserved", "opening", "plugging", "co
 _NOTHING_OPENED = frozenset({"unreachable", "daemon-down", "no-target", "sudo", "missing-tool", "lock", "busy"})
 
 _NOT_ATTACHABLE = {
+    states.CREATING: "it is being made",
     states.DIRTY: "it waits for its wipe",
     states.WIPING: "it is being wiped",
     states.ATTACHING: "it is being attached",
     states.IN_USE: "detach it first",
     states.DETACHING: "it is being detached",
+    states.RESIZING: "it is being resized",
+    states.DELETING: "it is being deleted",
     states.DISABLED: "enable it first",
 }
 

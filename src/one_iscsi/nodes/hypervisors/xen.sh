@@ -125,8 +125,8 @@ hv_unplug() {
     root 60 "$xen" block-detach "${glanced:-$DOMAIN}" "$1"
 }
 
-# Nothing to do: the back end in dom0's kernel compares the size at every request of the guest, and tells it
-# (xen_vbd_resize in Linux's drivers/block/xen-blkback/blkback.c).
+# Nothing to do: the back end in dom0's kernel keeps comparing the size, and tells the guest (xen_vbd_resize in Linux's
+# drivers/block/xen-blkback/blkback.c).
 hv_resize() {
     :
 }

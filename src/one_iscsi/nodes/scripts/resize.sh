@@ -18,7 +18,7 @@ main() {
     feed=1
     root 30 tee "/sys/block/$device/device/rescan" || fail not-grown "$out"
     feed=
-    wait_until 20 has_wanted_size || fail not-grown "$device has $bytes bytes instead of $WANTED_SIZE"
+    wait_until 5 has_wanted_size || fail not-grown "$device has $bytes bytes instead of $WANTED_SIZE"
     [ -n "$DOMAIN" ] || return 0
     hv_disks || fail no-domain "$(hv_reason)"
     find_ours || fail not-grown "the guest does not have the disk"
