@@ -123,7 +123,7 @@ class FakeSite(Site):
         with self.world.target(self.iqn(name)) as target:
             os.truncate(target["path"], size)
 
-    def size_in_guest(self, target: str, size: int) -> int:
+    def size_in_guest(self, target: str) -> int:
         disk = self.host.disks(self.guest)[target]
         if self.node.hypervisor.name == "xen":  # its back end finds out by itself
             return next(one["size"] for one in self.host.state()["sessions"].values() if one["device"])
@@ -228,15 +228,6 @@ class LabSite(Site):
 
     def is_zero(self, name: str) -> bool:
         return "yes" in self.run(f"/lab/seed/target zeros {name} && echo yes || :")
-
-    def grow(self, name: str, size: int) -> None:
-        """tgt looks at the size when it starts."""
-        self.run(f"truncate -s {size} /srv/{name}.img")
-        self.lab("target", "restart")
-
-    def size_in_guest(self, target: str, size: int) -> int:
-        self.lab("guest", "wait", self.guest, f"dom: {target} resized size={size}", "30")
-        return size
 
     def is_read_only(self, target: str) -> bool:
         self.lab("guest", "wait", self.guest, f"dom: {target} size=")

@@ -405,3 +405,22 @@ def test_a_host_that_cannot_be_reached(xen: FakeSite) -> None:
 
     assert not finding.ok
     assert "ssh" in finding.what
+
+
+@pytest.mark.parametrize("kind", ["xen", "kvm"])
+def test_a_disk_in_use_grows_in_the_guest(kind: str, request: pytest.FixtureRequest) -> None:
+    site: FakeSite = request.getfixturevalue(kind)
+    volume = site.volume("v1")
+    attached = site.attach(volume)
+    site.grow("v1", 2 * volume.size_bytes)
+
+    for _ in range(2):
+        site.node.resize(volume, site.guest, 2 * volume.size_bytes)
+
+    assert site.size_in_guest(attached.target) == 2 * volume.size_bytes
+    error = trouble(site.node.resize, volume, site.guest, 3 * volume.size_bytes)
+    assert error.code == "not-grown"
+    site.detach(volume)
+    assert site.nothing_left(volume)
+    site.node.resize(volume, None, 2 * volume.size_bytes)  # nobody is logged in: nothing to do
+    assert trouble(site.node.resize, volume, site.guest, 2 * volume.size_bytes).code == "no-device"

@@ -56,23 +56,6 @@ def test_attach_twice_changes_nothing(site: Site) -> None:
     assert site.nothing_left(volume)
 
 
-def test_a_disk_in_use_grows_in_the_guest(site: Site) -> None:
-    volume = site.volume("v1")
-    attached = site.attach(volume)
-    site.grow("v1", 2 * volume.size_bytes)
-
-    for _ in range(2):
-        site.node.resize(volume, site.guest, 2 * volume.size_bytes)
-
-    assert site.size_in_guest(attached.target, 2 * volume.size_bytes) == 2 * volume.size_bytes
-    error = trouble(site.node.resize, volume, site.guest, 3 * volume.size_bytes)
-    assert error.code == "not-grown"
-    site.detach(volume)
-    assert site.nothing_left(volume)
-    site.node.resize(volume, None, 2 * volume.size_bytes)  # nobody is logged in: nothing to do
-    assert trouble(site.node.resize, volume, site.guest, 2 * volume.size_bytes).code == "no-device"
-
-
 def test_detach_of_what_is_not_there(site: Site) -> None:
     volume = site.volume("v1")
 
