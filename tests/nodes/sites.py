@@ -126,7 +126,8 @@ class FakeSite(Site):
     def size_in_guest(self, target: str) -> int:
         disk = self.host.disks(self.guest)[target]
         if self.node.hypervisor.name == "xen":  # its back end finds out by itself
-            return next(one["size"] for one in self.host.state()["sessions"].values() if one["device"])
+            sessions = self.host.state()["sessions"].values()
+            return next(one["size"] for one in sessions if f"-{one['iqn']}-lun-" in disk["source"])
         return disk["size"]
 
     def is_read_only(self, target: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -36,6 +37,13 @@ class Host:
     def pause(self, paused: bool) -> None:
         raise NotImplementedError
 
+    def grow(self, link: int, size: int) -> None:
+        """The device has so many bytes from now on."""
+        raise NotImplementedError
+
+    def size_in_guest(self, target: str) -> int:
+        raise NotImplementedError
+
     def do(self, what: str, domain: str = GUESTS[0], link: int = 0, mode: str = "w") -> Answer:
         words = [HERE.parents[1] / "src/one_iscsi/nodes/scripts/guest.sh", hypervisor(self.vm_mad).words]
         main = "answer() {\n    " + what + "\n    say CODE $?\n}\nmain() {\n    answer\n}\n"
@@ -62,6 +70,15 @@ class FakeHost(Host):
 
     def pause(self, paused: bool) -> None:
         self.site.pause(paused)
+
+    def grow(self, link: int, size: int) -> None:
+        with self.site.host.changing() as state:
+            for session in state["sessions"].values():
+                if session["iqn"] in self.links[link]:
+                    session["size"] = size
+
+    def size_in_guest(self, target: str) -> int:
+        return self.site.size_in_guest(target)
 
 
 class Libvirt(Host):
@@ -104,6 +121,16 @@ class Libvirt(Host):
 
     def pause(self, paused: bool) -> None:
         self.virsh("suspend" if paused else "resume", GUESTS[0])
+
+    def grow(self, link: int, size: int) -> None:
+        os.truncate(self.directory / f"{link + 1}.img", size)
+        subprocess.run(["losetup", "-c", self.loops[link]], check=True)
+
+    def size_in_guest(self, target: str) -> int:
+        command = ["virsh", "--connect", self.uri, "qemu-monitor-command", GUESTS[0], '{"execute": "query-block"}']
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        [disk] = [one for one in json.loads(answer)["return"] if "inserted" in one]
+        return int(disk["inserted"]["image"]["virtual-size"])
 
     def stop(self) -> None:
         self.process.kill()
@@ -163,6 +190,17 @@ def test_plug_list_unplug(host: Host) -> None:
     assert host.disks(GUESTS[1]) == []
     assert host.code("unplug") == "0"
     assert host.disks() == [[another, "connected", host.links[1]]]
+
+
+def test_a_disk_that_grows(host: Host) -> None:
+    target = targets(host)[0]
+    host.do(f"hv_plug {target}", link=1)
+    host.grow(1, 16 << 20)
+
+    answer = host.do(f'WANTED_SIZE={16 << 20}; hv_resize {target}; say CODE $?; say REASON "$(hv_reason)"', link=1)
+
+    assert answer.all("CODE")[0] == "0", answer
+    assert host.size_in_guest(target) == 16 << 20
 
 
 def test_no_such_guest(host: Host) -> None:
