@@ -35,7 +35,7 @@ KIND = "attach"
 # The phases, each committed before the side effect it names.
 RESERVED, OPENING, PLUGGING, CONFIRMING = "reserved", "opening", "plugging", "confirming"
 
-#: After these the storage server has done nothing at all.
+#: After these the storage server has done nothing at all, unless it says that it began.
 _NOTHING_OPENED = frozenset({"unreachable", "daemon-down", "no-target", "sudo", "missing-tool", "lock", "busy"})
 
 _NOT_ATTACHABLE = {
@@ -213,7 +213,7 @@ def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tu
         )
         op = core.store.advance(op, CONFIRMING, device=attached.device)
     except StorageError as error:
-        if error.code in _NOTHING_OPENED:
+        if error.code in _NOTHING_OPENED and not error.began:
             _give_back(core, op, guest_saw_it=False)
         else:
             _undo(core, op, volume, guest_saw_it=False)

@@ -66,11 +66,15 @@ class Core:
         return server(san, self.remote)
 
     def close(self, volume: Volume) -> None:
-        """Let nobody reach ``volume`` and see nobody there; StorageError. A target that is gone lets nobody in."""
+        """Let nobody reach ``volume`` and see nobody there; StorageError.
+
+        A target that is gone lets nobody in. One that we made is not believed to be gone: after a restart its server
+        would make it again as it was.
+        """
         try:
             self.server(volume).close(volume)
         except StorageError as error:
-            if error.code != "no-target":
+            if error.code != "no-target" or volume.made:
                 raise
 
     def source(self, host: str, vm_mad: str, portal: Portal, *, again: bool = False) -> str:

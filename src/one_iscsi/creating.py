@@ -143,14 +143,16 @@ def _made(core: Core, op: Op, volume: Volume, made: TargetInfo) -> Volume:
 def settle(core: Core, op: Op, volume: Volume) -> Volume:
     """Finish the creation ``op`` of this process; it is undone if it had not begun, or if the server refuses.
 
-    StorageError if nobody knows what is there.
+    StorageError if nobody knows what is there: what refuses now may have been half made before.
     """
     if op.phase == MAKING:
+        server = core.server(volume)
         try:
-            return _made(core, op, volume, core.server(volume).create(volume, volume.serial))
+            return _made(core, op, volume, server.create(volume, volume.serial))
         except StorageError as error:
             if error.code in {*_UNKNOWN, "unreachable"}:
                 raise
+            server.remove(volume)
             core.warn(f"volume {volume.id} cannot be made: {error}")
     core.store.forget(volume, core.who, "creation undone")
     return replace(volume, status=states.GONE)

@@ -81,10 +81,11 @@ class NodeError(OneIscsiError):
 class StorageError(OneIscsiError):
     """A storage server refused a step or cannot be reached.
 
-    ``code`` as in NodeError.
+    ``code`` as in NodeError; ``began``: something was changed there before the step failed.
     """
 
     exit_code = 9
+    began = False
 
     def __init__(self, what: str, fix: str = "", code: str = "unknown") -> None:
         super().__init__(what, fix)

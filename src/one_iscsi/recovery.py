@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from one_iscsi import attaching, creating, detaching, resizing, states, volumes, wiping
@@ -9,13 +10,19 @@ from one_iscsi.core import Core
 from one_iscsi.errors import NotFound, OneIscsiError, Unfinished, WrongState
 from one_iscsi.model import Op, Volume
 
+#: Seconds between two looks at a wipe.
+_LOOK_EVERY = 0.5
+
 
 def _settle_wipe(core: Core, op: Op, volume: Volume) -> Volume:
     wiping.look(core, op)
     try:
-        return core.store.volume(volume.id)
+        volume = core.store.volume(volume.id)
     except NotFound:
         return replace(volume, status=states.GONE)
+    if volume.status == states.ERROR:
+        raise Unfinished(f"volume {volume.id}: {volume.reason}", f"mend that, then run onevolume recover {volume.id}")
+    return volume
 
 
 _SETTLE = {
@@ -67,10 +74,16 @@ def _settle_registration(core: Core, volume: Volume) -> Volume:
 
 def _out_of_error(core: Core, volume: Volume) -> Volume:
     """Nobody may be logged in and nobody may get in; then the volume is wiped again."""
-    core.server(volume).close(volume)
-    volume = core.store.change(volume, states.DIRTY, core.who, "recovered", previous_status="", reason="")
-    wiping.start(core, volume)
+    wiping.start(core, volumes.out_of_error(core, volume))
     return core.store.volume(volume.id)
+
+
+def wait_for_resize(core: Core, volume: Volume) -> Volume:
+    """Stay until the wipe of what a volume has grown by is over, and with it the resize."""
+    while volume.status == states.RESIZING:
+        time.sleep(_LOOK_EVERY)
+        volume = recover(core, str(volume.id))
+    return volume
 
 
 def candidates(core: Core) -> list[str]:

@@ -24,8 +24,11 @@ from one_iscsi.vmstates import UNPLUG, detach_way
 KIND = "resize"
 RESERVED, GROWING, CLEARING, RESCANNING = "reserved", "growing", "clearing", "rescanning"
 
-#: After these nobody knows how far the storage server came.
-_UNKNOWN = frozenset({"timeout", "unknown"})
+#: After these the disk is as it was, whatever an earlier try did: it was refused for what it is.
+_REFUSED = frozenset({"cannot-grow", "foreign"})
+
+#: After these a first try has done nothing; after any other error nobody knows how far the storage server came.
+_NOTHING_GREW = frozenset({"unreachable", "no-target", "lock", "busy", "no-space"})
 
 #: Seconds between two looks at the wipe of the new part.
 _LOOK_EVERY = 0.5
@@ -97,13 +100,15 @@ def _where(core: Core, volume: Volume) -> dict[str, object]:
     return {}
 
 
-def _go_on(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None]) -> Volume:
-    """Do what is left of a resize; every step may be done twice."""
+def _go_on(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None] | None) -> Volume:
+    """Do what is left of a resize; every step may be done twice. Without ``progress`` nobody waits for a wipe: the
+    volume is ``resizing`` while it runs."""
     try:
         if op.phase == GROWING:
             op = _grow(core, op, volume)
         if op.phase == CLEARING:
-            _clear(core, op, volume, progress)
+            if not _clear(core, op, volume, progress):
+                return volume
             op = core.store.advance(op, RESCANNING)
         if op.payload.get("host"):
             core.report(f"telling host {op.payload['host']} that volume {volume.id} has grown")
@@ -123,31 +128,37 @@ def _go_on(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], No
 
 
 def _grow(core: Core, op: Op, volume: Volume) -> Op:
-    """A refusal of the storage server ends the operation: the disk is as it was."""
+    """A refusal of the storage server ends the operation if the disk is as it was, also after an earlier try."""
     core.report(f"growing volume {volume.id} to {format_size(op.payload['size_bytes'])}")
     try:
         grown = core.server(volume).grow(volume, op.payload["size_bytes"]).size_bytes
     except StorageError as error:
-        if error.code not in _UNKNOWN and not (error.code == "unreachable" and op.attempt > 1):
+        if error.code in (_REFUSED if op.attempt > 1 else _REFUSED | _NOTHING_GREW):
             core.store.finish(op, op.origin_status, core.who, why=f"resize refused: {error.what}")
         raise
     phase = CLEARING if _may_grow_into_old_data(core, volume) else RESCANNING
     return core.store.advance(op, phase, grown=grown)
 
 
-def _clear(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None]) -> None:
-    """Wipe what the volume has grown by. The row still has the old size, so nobody can log in to it meanwhile."""
+def _clear(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None] | None) -> bool:
+    """Wipe what the volume has grown by; whether it is done. The row still has the old size, so nobody can log in to
+    it meanwhile."""
     core.report(f"wiping what volume {volume.id} has grown by")
-    server, old = core.server(volume), volume.size_bytes
-    server.start_wipe(volume, op.payload["job"], old)
-    while (status := server.wipe_status(volume, op.payload["job"])).state != "done":
-        if status.state == "failed":
-            raise StorageError(f"the new part cannot be wiped: {status.text}", "see to the storage server", "failed")
+    server, job, old = core.server(volume), op.payload["job"], volume.size_bytes
+    while (status := server.wipe_status(volume, job)).state != "done":
         if status.state == "absent":
-            server.start_wipe(volume, op.payload["job"], old)
-        progress(status.offset - old, op.payload["grown"] - old)
+            server.start_wipe(volume, job, old)
+        if status.state == "failed":
+            server.start_wipe(volume, job, old)  # the next look tells whether that helped
+            raise StorageError(f"the new part cannot be wiped: {status.text}", "see to the storage server", "failed")
+        if progress is None:
+            return False
+        progress(max(0, status.offset - old), op.payload["grown"] - old)
+        op = core.store.advance(op, CLEARING)  # we are alive
         time.sleep(_LOOK_EVERY)
-    progress(op.payload["grown"] - old, op.payload["grown"] - old)
+    if progress:
+        progress(op.payload["grown"] - old, op.payload["grown"] - old)
+    return True
 
 
 def settle(core: Core, op: Op, volume: Volume) -> Volume:
@@ -156,7 +167,7 @@ def settle(core: Core, op: Op, volume: Volume) -> Volume:
         return core.store.finish(op, op.origin_status, core.who, why="resize undone")
     if op.payload.get("host"):
         op = core.store.advance(op, op.phase, **_guest_now(core, op, volume))
-    return _go_on(core, op, volume, _silent)
+    return _go_on(core, op, volume, None)
 
 
 def _guest_now(core: Core, op: Op, volume: Volume) -> dict[str, object]:

@@ -63,6 +63,8 @@ def create(core: Core, wanted: San) -> San:
 
     One that can be asked must answer, and show that volumes can be made in its location, before it is accepted.
     """
+    if wanted.name.isdecimal():
+        raise BadInput(f"name {wanted.name!r} would be taken for an id", "give one with a letter")
     if wanted.pool:
         check_pool(wanted.pool)
     if wanted.kind == "static":

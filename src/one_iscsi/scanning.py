@@ -34,11 +34,12 @@ def scan(core: Core, ref: str) -> tuple[San, list[Difference]]:
     core.report(f"asking storage server {san.name}")
     offered = {target.iqn: target for target in reversed(core.storage(san).targets())}  # of several disks the first
     core.store.seen_san(san.id)
-    known = {volume.iqn: volume for volume in core.store.volumes(san_id=san.id)}
+    known = {volume.iqn: volume for volume in core.store.volumes()}
     found = []
     for iqn in sorted(offered.keys() | known.keys()):
         target, volume = offered.get(iqn), known.get(iqn)
-        if volume and volume.status in _UNSETTLED:
+        # One machine can be two storage servers, with two places for volumes: theirs are not ours.
+        if volume and (volume.san_id != san.id or volume.status in _UNSETTLED):
             continue
         if target and not volume:
             initiators = tuple(session.initiator for session in target.sessions)

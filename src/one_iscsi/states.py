@@ -20,7 +20,7 @@ GONE = "gone"
 #: A volume in one of these is being worked on by the operation in its journal slot.
 BUSY = frozenset({CREATING, WIPING, ATTACHING, DETACHING, DELETING, RESIZING})
 
-#: from → to. ``error`` can be entered from everywhere and is left by recover only, to whatever was observed.
+#: from → to. ``error`` can be entered from everywhere and is left by recover, to whatever was observed, and by delete.
 TRANSITIONS: dict[str, frozenset[str]] = {
     CREATING: frozenset({FREE, DIRTY, ERROR}),
     DIRTY: frozenset({WIPING, DELETING, DISABLED, ERROR}),
@@ -31,11 +31,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     IN_USE: frozenset({DETACHING, RESIZING, ERROR}),
     DETACHING: frozenset({IN_USE, AVAILABLE, DIRTY, ERROR}),
     AVAILABLE: frozenset({ATTACHING, DIRTY, WIPING, DELETING, RESIZING, DISABLED, ERROR}),
-    # Back to where it came from; to dirty if a free one got room that may hold old data.
-    RESIZING: frozenset({FREE, AVAILABLE, IN_USE, DIRTY, ERROR}),
+    RESIZING: frozenset({FREE, AVAILABLE, IN_USE, ERROR}),
     DELETING: frozenset({FREE, DIRTY, AVAILABLE, ERROR}),
     DISABLED: frozenset({FREE, DIRTY, AVAILABLE, ERROR}),
-    ERROR: frozenset({FREE, DIRTY, AVAILABLE, IN_USE}),
+    ERROR: frozenset({FREE, DIRTY, AVAILABLE, IN_USE, DELETING}),
 }
 
 KEEP = "keep"

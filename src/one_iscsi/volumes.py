@@ -135,27 +135,46 @@ def delete(core: Core, ref: str) -> Volume:
     """Take a volume out of the table.
 
     The target of a registered one stays on the storage server, closed, with its data. One that was made by ``create``
-    is removed there. It is wiped first, and the volume returned is ``wiping``, unless
-    it is free: then it reads as zeros, because it was wiped, or because it was new in a place that reads as zeros and
-    nobody ever had it.
+    is removed there. It is wiped first, and the volume returned is ``wiping``, unless it is free: then it reads as
+    zeros, because it was wiped, or because it was new in a place that reads as zeros and nobody ever had it. Without
+    a target there is nothing to wipe through: what is left of it is removed, and whoever gets its room next gets zeros.
     """
     volume = core.store.volume(ref)
     _needs(volume, states.DELETING, "deleted")
-    if volume.made and volume.status != states.FREE:
+    if volume.made and volume.status != states.FREE and _is_offered(core, volume):
+        if volume.status == states.ERROR:
+            volume = out_of_error(core, volume)
         wiping.start(core, volume, then=wiping.DELETE)
         return core.store.volume(volume.id)
     volume, op = core.store.begin(volume, DELETE, states.DELETING, core.who, why="delete")
     return settle_delete(core, op, volume)
 
 
+def _is_offered(core: Core, volume: Volume) -> bool:
+    try:
+        core.server(volume).target(volume)
+    except StorageError as error:
+        if error.code != "no-target":
+            raise
+        return False
+    return True
+
+
+def out_of_error(core: Core, volume: Volume) -> Volume:
+    """A volume in ``error`` as a dirty one: nobody is logged in to it and nobody may get in."""
+    core.close(volume)
+    return core.store.change(volume, states.DIRTY, core.who, "recovered", previous_status="", reason="")
+
+
 def settle_delete(core: Core, op: Op, volume: Volume) -> Volume:
     """Do what is left of a deletion."""
     op = core.store.advance(op, "closing")
     try:
-        core.close(volume)
         if volume.made:
             op = core.store.advance(op, "removing")
             core.server(volume).remove(volume)
+        else:
+            core.close(volume)
     except StorageError as error:
         core.store.fail(op, str(error))
         raise Unfinished(

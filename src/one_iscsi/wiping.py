@@ -221,7 +221,8 @@ def look(core: Core, op: Op) -> WipeStatus | None:
                 _remove(core, op, volume)
                 return status
     except (StorageError, NodeError) as error:
-        core.store.fail(op, str(error))
+        if core.store.op(op.id).open:
+            core.store.fail(op, str(error))
         raise
     if status.state == "done":
         core.store.finish(op, states.FREE, core.who, why="wiped", attachment="delete", wiped_at=int(time.time()))

@@ -61,8 +61,7 @@ def work(core: Core, limit: int) -> Report:
 def _steps(core: Core) -> Iterator[tuple[int, Callable[[Core, int], str]]]:
     ops = sorted(core.store.ops(), key=lambda op: op.heartbeat)
     dead = [op for op in ops if not core.store.owner_alive(op)]
-    yield from ((op.volume_id, _collect) for op in dead if op.kind == wiping.KIND)
-    yield from ((op.volume_id, _recover) for op in dead if op.kind != wiping.KIND)
+    yield from ((op.volume_id, _collect if op.kind == wiping.KIND else _recover) for op in dead)
     busy, now = {op.volume_id for op in ops}, time.time()
     for status, age, step in (
         (states.CREATING, _LEAVE_REGISTRATION, _recover),
@@ -93,5 +92,8 @@ def _recover(core: Core, volume_id: int) -> str:
 
 
 def _start(core: Core, volume_id: int) -> str:
-    op = wiping.start(core, core.store.volume(volume_id))
+    volume = core.store.volume(volume_id)
+    if volume.status != states.DIRTY:
+        return ""  # somebody used it meanwhile, and it may hold data
+    op = wiping.start(core, volume)
     return "its wipe waits for its turn" if op.phase == wiping.QUEUED else "its wipe is started"

@@ -188,6 +188,16 @@ def test_half_made_on_a_server_that_is_full_by_now_is_undone(cloud: Cloud) -> No
     assert_nothing_is_left(cloud)
 
 
+def test_half_made_on_a_server_whose_daemon_is_down_is_not_forgotten(cloud: Cloud) -> None:
+    cloud.with_place("alpha", "thin:vg0/pool0", 100)
+    cloud.killed("before:finish", "create", "10M")
+    cloud.world.fault("create", code="daemon-down", stderr="tgtd is not running")
+    cloud.world.fault("remove", code="daemon-down", stderr="tgtd is not running")
+    assert "tgtd is not running" in cloud.refused(11, "recover", "1")
+    assert cloud.status(1) == "creating"
+    assert cloud.ok("recover", "1") == "volume 1 recovered, it is free\n"
+
+
 @pytest.mark.parametrize(
     ("moment", "becomes"),
     [("after:reserved", "gone"), ("before:making", "gone"), ("after:making", "free"), ("before:finish", "free")],

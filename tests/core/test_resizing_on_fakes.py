@@ -126,7 +126,7 @@ def test_a_server_that_goes_away_meanwhile(cloud: Cloud) -> None:
     kept(cloud, "lvm:vg0")
     cloud.world.fault("grow", code="unknown", after=True)
     assert cloud("resize", "1", "20M").code == 11
-    cloud.ok("recover", "1")
+    cloud.ok("recover", "1", "--wait")
     assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (20 * MIB, "available")
     assert disks(cloud)[0].read_bytes()[len(DATA) :] == bytes(20 * MIB - len(DATA))
 
@@ -141,7 +141,7 @@ def test_killed(cloud: Cloud, moment: str) -> None:
     assert cloud.status(1) == "resizing"
     assert "is resizing" in cloud.refused(5, "attach", "7", "--volume", "1")
 
-    cloud.ok("recover")
+    cloud.ok("recover", "--wait")
 
     size = 12 if moment == "after:reserved" else 20
     assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (size * MIB, "available")

@@ -74,7 +74,7 @@ def list_events(options: Namespace) -> None:
             try:
                 volume_id = here.store.volume(options.volume).id
             except NotFound:
-                if not options.volume.isdigit():
+                if not (options.volume.isascii() and options.volume.isdecimal()):
                     raise
                 volume_id = int(options.volume)
         found: list[Document] = [documents.event(row) for row in here.store.events(volume_id, options.limit)]

@@ -48,14 +48,14 @@ def create(options: Namespace) -> None:
                 if not options.form:
                     san = here.store.san(volume.san_id).name
                     print(f"{said(volume)} created on storage server {san}, {fate(here, volume)}", flush=True)
+            for number, volume in enumerate(made):
+                made[number] = _wait(here, volume, options.wait, silent=bool(options.form))
         finally:
             if options.form:
                 found: list[output.Document] = [
                     documents.volume(row, here.store.san(row.san_id).name, []) for row in made
                 ]
                 print_list(options, "VOLUME_POOL", "VOLUME", found, ())
-        for volume in made:
-            _wait(here, volume, options.wait)
 
 
 def _names(here: Core, name: str, count: int) -> list[str]:
@@ -139,15 +139,17 @@ def _explain(plan: detaching.Plan, keep: bool) -> str:
     return f"{what} will be detached {where}.{guest}\n{fate}"
 
 
-def _wait(here: Core, volume: Volume, wait: bool) -> None:
+def _wait(here: Core, volume: Volume, wait: bool, silent: bool = False) -> Volume:
     if not wait or volume.status != states.WIPING:
-        return
+        return volume
     bar = output.ProgressBar(f"wiping volume {volume.id}")
     try:
         volume = wiping.wait(here, volume, bar)
     finally:
         bar.end()
-    print(f"volume {volume.id} is {volume.status}")
+    if not silent:
+        print(f"volume {volume.id} is {volume.status}")
+    return volume
 
 
 def each(refs: list[str], act: Callable[[str], None]) -> int:
@@ -243,6 +245,9 @@ def recover(options: Namespace) -> int:
                 warn(str(error))  # somebody is at work on it: fine
                 return
             print(f"volume {volume.id} recovered, it is {volume.status}")
+            if options.wait and volume.status == states.RESIZING:
+                volume = recovery.wait_for_resize(here, volume)
+                print(f"volume {volume.id} is {volume.status}")
             _wait(here, volume, options.wait)
 
         return each(refs, act)

@@ -17,6 +17,8 @@ from one_iscsi.store import Actor, Store
 #: oneadmin's id in OpenNebula; whoever may open the database is it.
 _ONEADMIN = 0
 
+_LONGEST_RANGE = 10_000
+
 
 @contextmanager
 def core() -> Iterator[Core]:
@@ -52,6 +54,8 @@ def references(words: list[str]) -> list[str]:
         first, last = int(ends[1]), int(ends[2])
         if first > last:
             raise BadInput(f"range {word} is empty", f"give it as {last}..{first}")
+        if last - first >= _LONGEST_RANGE:
+            raise BadInput(f"range {word} is too long", f"give at most {_LONGEST_RANGE} volumes at once")
         refs.extend(map(str, range(first, last + 1)))
     return refs
 

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _FIXES = {
     "unreachable": "see that oneadmin can log in there with ssh",
     "sudo": "copy share/one_iscsi.sudoers to /etc/sudoers.d there",
-    "no-target": "create the target again, or disable the volume",
+    "no-target": "create the target again, or delete the volume",
     "in-use": "log the initiator out first",
     "still-in": "fence the host",
     "wrong-device": "look at the target's configuration before anything else",
@@ -152,7 +152,9 @@ class ScriptedServer:
         except RemoteFailure as failure:
             raise self._error(failure.code, failure.text) from None
         if answer.error:
-            raise self._error(*answer.error)
+            error = self._error(*answer.error)
+            error.began = answer.get("BEGAN") == "yes"
+            raise error
         return answer
 
     def _disk(self, answer: Answer, volume: Volume) -> TargetInfo:

@@ -16,13 +16,13 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from one_iscsi.errors import SetupError, StoreError, WrongState
-from one_iscsi.states import ATTACHING, AVAILABLE, DETACHING, IN_USE
+from one_iscsi.states import ATTACHING, AVAILABLE, DETACHING, IN_USE, RESIZING
 from one_iscsi.store import Store, migrations
 from one_iscsi.store.connect import connection, create_file
 from one_iscsi.store.engine import Engine
 
 #: Somebody's data: as long as a volume is in one of these, or was before an error, the table must not go.
-_HELD = {ATTACHING, IN_USE, DETACHING, AVAILABLE}
+_HELD = {ATTACHING, IN_USE, DETACHING, AVAILABLE, RESIZING}
 _DUMP = ("mariadb-dump", "mysqldump")
 _OPTIONS = ("--single-transaction", "--skip-lock-tables", "--no-tablespaces")
 

@@ -7,14 +7,31 @@ kvm() {
     out=$(timeout -k 5 60 virsh --quiet --connect "${LIBVIRT_URI:-qemu:///system}" "$@" 2>&1)
 }
 
+# virsh says "failed to get domain" also when libvirtd only lost the connection: nobody may take that for a guest that
+# is gone. $out is what it said, unless there is no such guest.
+kvm_has_no_guest() {
+    said=$out
+    kvm list --all --uuid && guests=$out && kvm list --all --name || return 1
+    case "
+$guests
+$out
+" in *"
+$DOMAIN
+"*)
+        out=$said
+        return 1
+        ;;
+    esac
+}
+
 hv_disks() {
     disks=
     kvm domblklist --details --domain "$DOMAIN"
-    case $?:$out in
-        0:*) ;;
-        *"failed to get domain"*) return 1 ;;
-        *) fail hypervisor "$(hv_reason)" ;;
+    kvm_code=$?
+    case $kvm_code:$out in
+        *"failed to get domain"*) kvm_has_no_guest && return 1 ;;
     esac
+    [ "$kvm_code" = 0 ] || fail hypervisor "$(hv_reason)"
     while read -r _ _ target_there source; do
         [ -z "$target_there" ] || disks="$disks$target_there connected $source
 "

@@ -142,6 +142,7 @@ open() {
     find_target
     other=$(field SESSION 4 | grep -vxF -m 1 "$INITIATOR") && fail in-use "$other is logged in to $IQN"
     changing
+    say BEGAN yes
     no_strangers
     for initiator in $accesses; do
         [ "$initiator" = "$INITIATOR" ] || lock_out "$initiator"
@@ -151,6 +152,7 @@ open() {
     put "$CHAP_USER" "$acl/auth/userid"
     put "$CHAP_PASSWORD" "$acl/auth/password"
     link "$group/lun/lun_$LUN" "$acl/lun_$LUN"
+    put 1 "$group/enable" # a drop may have been cut short
     save
 }
 

@@ -66,13 +66,23 @@ drop() {
     tgt_unless_gone --op delete --mode conn --tid "$tid" --sid "$1" --cid "$2"
 }
 
+# 22 says little: whether an address could be unbound is looked at. Without an account nobody would be asked for a secret.
+all_closed() {
+    [ -z "$accesses" ] || fail tgt "$IQN is still open to ${accesses# }"
+}
+
 open() {
     find_target
     for other in $from; do
         [ "$other" = "$ADDRESS" ] || fail in-use "$other is logged in to $IQN"
     done
+    say BEGAN yes
     remember "$ADDRESS" "$CHAP_PASSWORD"
-    close_access
+    if [ -n "$accesses" ]; then
+        close_access
+        look
+        all_closed
+    fi
     for account in $accounts; do
         tgt_unless_gone --op unbind --mode account --tid "$tid" --user "$account"
     done
@@ -85,10 +95,16 @@ open() {
     tgt --op bind --mode target --tid "$tid" --initiator-address "$ADDRESS"
 }
 
+# A target that tgtd has not made again yet, after a restart, is closed where tgtd reads it.
 close() {
-    find_target
+    look
     remember
+    if [ -z "$tid" ]; then
+        is_ours && return
+        fail no-target "$(uname -n) has no target $IQN"
+    fi
     close_access
     drop_sessions
+    all_closed
     tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
 }

@@ -9,7 +9,7 @@ CONFIG_DIR=/etc/tgt/conf.d
 
 is_ours() {
     config=$CONFIG_DIR/one_iscsi-${IQN##*:}.conf
-    [ -e "$config" ]
+    [ -e "$config" ] || { [ ! -x "$CONFIG_DIR" ] && root 10 cat "$config" && out=; }
 }
 
 # remember [ADDRESS PASSWORD]: nothing for a target somebody else made.
