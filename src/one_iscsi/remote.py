@@ -115,21 +115,21 @@ def check_host_name(host: str) -> None:
 
 
 def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
-    """The text sent for a script: a line that starts the shell to run it, and all of it as one quoted word to evaluate.
+    """The text sent for a script: all of it is one quoted word in a function that the last line calls.
 
-    Hence any cut-off beginning is a syntax error, and what arrives after the limit is not read any more. The word
-    travels through the pipe only, never through an argument, a variable of the environment or a file. The shell that
-    was sent for reads byte by byte what comes by ssh; the second one takes all that is left at once.
+    Hence any cut-off beginning is a syntax error or a definition nobody calls. The word travels through a pipe, never
+    through an argument, a variable of the environment or a file.
     """
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     script = "\n".join([common(), *map(compact, parts)])
     text = f'{assignments}{script}\nmain </dev/null && printf "%s\\n" END=ok\n'
-    stopped = f"ERROR=timeout the script was stopped after {limit} s"
-    return (
-        f"trap '' HUP PIPE; timeout -k 5 {limit} bash -c 'eval \"$(</dev/stdin)\"'; "
-        f"case $? in 124 | 137) echo '{stopped}' ;; esac; exit 0\n"
-        f"eval {shlex.quote(text)}\n"
-    )
+    return f"""one_iscsi() {{
+trap '' HUP PIPE
+printf %s {shlex.quote(text)} | timeout -k 5 {limit} bash -c 'eval "$(cat)"'
+case $? in 124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;; esac
+}}
+one_iscsi
+"""
 
 
 def common() -> str:

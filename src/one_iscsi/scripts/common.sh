@@ -80,8 +80,8 @@ size_of() {
 }
 
 # pause SECONDS: bash can do that without a process, which counts where a busy machine is asked again and again.
-if [ -n "${BASH_VERSION:-}" ]; then
-    eval 'exec 6<> <(:); pause() { read -r -t "$1" -u 6 || :; }'
+if [ -n "${BASH_VERSION:-}" ] && eval 'exec 6<> <(:)' 2>/dev/null; then
+    eval 'pause() { read -r -t "$1" -u 6 || :; }'
 else
     pause() { sleep "$1"; }
 fi
