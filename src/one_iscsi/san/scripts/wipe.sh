@@ -16,10 +16,6 @@ wipe_start() {
     exec 8>"$wipe_file.lock"
     flock -n 8 || return 0
     size_of "$DEVICE" || fail no-device "$DEVICE on $(uname -n) has no size: $out"
-    # blkdiscard refuses a mounted device, the older ones and dd do not.
-    if [ -b "$DEVICE" ] && [ -n "$(lsblk -nro MOUNTPOINT "$DEVICE")" ]; then
-        fail busy "$DEVICE on $(uname -n) is mounted"
-    fi
     offset=$FROM
     case $(wipe_said STATE):$(wipe_said SIZE):$(wipe_said DEVICE) in
         "running:$size:$DEVICE" | "failed:$size:$DEVICE") offset=$(wipe_said OFFSET) ;;
@@ -64,6 +60,10 @@ wipe_job() {
         wipe_save failed "$2"
         exit 1
     }
+    # blkdiscard refuses a mounted device, older ones and dd do not.
+    if [ -b "$DEVICE" ] && [ -n "$(lsblk -nro MOUNTPOINT "$DEVICE")" ]; then
+        fail busy "$DEVICE on $(uname -n) is busy: it is mounted"
+    fi
     while [ "$offset" -lt "$size" ]; do
         length=$((size - offset))
         [ "$length" -le "$CHUNK" ] || length=$CHUNK
