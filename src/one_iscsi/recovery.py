@@ -10,9 +10,6 @@ from one_iscsi.core import Core
 from one_iscsi.errors import NotFound, OneIscsiError, Unfinished, WrongState
 from one_iscsi.model import Op, Volume
 
-#: Seconds between two looks at a wipe.
-_LOOK_EVERY = 0.5
-
 
 def _settle_wipe(core: Core, op: Op, volume: Volume) -> Volume:
     wiping.look(core, op)
@@ -81,7 +78,7 @@ def _out_of_error(core: Core, volume: Volume) -> Volume:
 def wait_for_resize(core: Core, volume: Volume) -> Volume:
     """Stay until the wipe of what a volume has grown by is over, and with it the resize."""
     while volume.status == states.RESIZING:
-        time.sleep(_LOOK_EVERY)
+        time.sleep(wiping.LOOK_EVERY)
         volume = recover(core, str(volume.id))
     return volume
 

@@ -20,6 +20,7 @@ from one_iscsi.errors import (
 from one_iscsi.model import Op, Volume
 from one_iscsi.units import format_size
 from one_iscsi.vmstates import UNPLUG, detach_way
+from one_iscsi.wiping import LOOK_EVERY
 
 KIND = "resize"
 RESERVED, GROWING, CLEARING, RESCANNING = "reserved", "growing", "clearing", "rescanning"
@@ -29,9 +30,6 @@ _REFUSED = frozenset({"cannot-grow", "foreign"})
 
 #: After these a first try has done nothing; after any other error nobody knows how far the storage server came.
 _NOTHING_GREW = frozenset({"unreachable", "no-target", "lock", "busy", "no-space"})
-
-#: Seconds between two looks at the wipe of the new part.
-_LOOK_EVERY = 0.5
 
 
 def _silent(done: int, total: int) -> None:
@@ -155,7 +153,7 @@ def _clear(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], No
             return False
         progress(max(0, status.offset - old), op.payload["grown"] - old)
         op = core.store.advance(op, CLEARING)  # we are alive
-        time.sleep(_LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
     if progress:
         progress(op.payload["grown"] - old, op.payload["grown"] - old)
     return True

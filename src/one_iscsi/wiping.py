@@ -28,7 +28,7 @@ QUEUED, STARTING, RUNNING, REMOVING = "queued", "starting", "running", "removing
 DELETE = "delete"
 
 #: Seconds between two looks at a running wipe, and before a server that did not answer is asked again.
-_LOOK_EVERY = 0.5
+LOOK_EVERY = 0.5
 _LEAVE_ALONE = 60
 
 #: OpenNebula's host state for one that can be used (include/Host.h).
@@ -283,4 +283,4 @@ def wait(core: Core, volume: Volume, progress: Callable[[int, int], None]) -> Vo
             )
         if volume.status != states.WIPING:
             return volume
-        time.sleep(_LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
