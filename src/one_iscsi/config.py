@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from one_iscsi.errors import ConfigError
+from one_iscsi.errors import BadInput, ConfigError
 from one_iscsi.states import KEEP, RELEASE
+from one_iscsi.units import MIB, parse_size
 
 _SQLITE = "sqlite:///{}/one_volume.db"
 _LINE = re.compile(r"(?P<key>[A-Za-z0-9_.-]+)\s*=\s*(?P<value>.*)")
@@ -35,11 +36,22 @@ class Type(Protocol):
     def read(self, text: str) -> Any:
         """The value; ValueError."""
 
+    def shown(self, value: Any) -> str:
+        """A value for people, without a password."""
 
-class Whole:
-    """A whole number of some unit."""
+
+class _Open:
+    """What anybody may see as it is."""
 
     secret = False
+
+    def shown(self, value: Any) -> str:
+        """The value."""
+        return str(value)
+
+
+class Whole(_Open):
+    """A whole number of some unit."""
 
     def __init__(self, unit: str, low: int, high: int) -> None:
         self.unit, self.low, self.high = unit, low, high
@@ -57,10 +69,8 @@ class Whole:
         return number
 
 
-class OneOf:
+class OneOf(_Open):
     """One of a few words."""
-
-    secret = False
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -77,6 +87,26 @@ class OneOf:
         return text
 
 
+class Rate(_Open):
+    """Bytes a second, in whole MiB; 0 is no limit."""
+
+    allowed = "0 for no limit, or a size a second in whole megabytes, such as 200M"
+
+    def read(self, text: str) -> int:
+        """The bytes."""
+        try:
+            rate = 0 if text == "0" else parse_size(text)
+        except BadInput:
+            raise ValueError from None
+        if rate % MIB:
+            raise ValueError
+        return rate
+
+    def shown(self, value: int) -> str:
+        """As it is written."""
+        return f"{value // MIB}M" if value else "0"
+
+
 class DatabaseUrl:
     """Where the database is; it may hold a password."""
 
@@ -88,6 +118,10 @@ class DatabaseUrl:
         if not re.fullmatch(r"sqlite:////\S+|mysql://\S+", text):
             raise ValueError
         return text
+
+    def shown(self, value: str) -> str:
+        """Without its password."""
+        return masked(value)
 
 
 def _key(default: Any, kind: Type, text: str) -> Any:
@@ -120,6 +154,13 @@ class Config:
         "How many volumes of one storage server are wiped at the same time; others wait for their turn, which any "
         "later command gives them, or onevolume work. More at once is seldom faster, and slows down everybody else.",
     )
+    wipe_rate: int = _key(
+        0,
+        Rate(),
+        "How much one wipe may write in a second, for storage servers that others need meanwhile; all wipes of a "
+        "storage server together write up to wipes_per_server times as much. One that runs keeps the rate it was "
+        "started with.",
+    )
     on_terminate: str = _key(
         KEEP,
         OneOf(KEEP, RELEASE),
@@ -136,10 +177,6 @@ class Key:
     default: Any
     type: Type
     text: str
-
-    def shown(self, value: Any) -> str:
-        """A value for people, without a password."""
-        return masked(str(value)) if self.type.secret else str(value)
 
 
 SCHEMA = tuple(Key(one.name, one.default, **one.metadata) for one in fields(Config))

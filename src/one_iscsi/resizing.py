@@ -142,12 +142,12 @@ def _clear(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], No
     """Wipe what the volume has grown by; whether it is done. The row still has the old size, so nobody can log in to
     it meanwhile."""
     core.report(f"wiping what volume {volume.id} has grown by")
-    server, job, old = core.server(volume), op.payload["job"], volume.size_bytes
+    server, job, old, rate = core.server(volume), op.payload["job"], volume.size_bytes, core.config.wipe_rate
     while (status := server.wipe_status(volume, job)).state != "done":
         if status.state == "absent":
-            server.start_wipe(volume, job, old)
+            server.start_wipe(volume, job, old, rate)
         if status.state == "failed":
-            server.start_wipe(volume, job, old)  # the next look tells whether that helped
+            server.start_wipe(volume, job, old, rate)  # the next look tells whether that helped
             raise StorageError(f"the new part cannot be wiped: {status.text}", "see to the storage server", "failed")
         if progress is None:
             return False

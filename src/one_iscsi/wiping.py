@@ -49,9 +49,10 @@ class _Place(Protocol):
 class _OnServer:
     def __init__(self, core: Core, volume: Volume) -> None:
         self._server = core.server(volume)
+        self._rate = core.config.wipe_rate
 
     def start(self, volume: Volume, job: str) -> None:
-        self._server.start_wipe(volume, job)
+        self._server.start_wipe(volume, job, rate=self._rate)
 
     def status(self, volume: Volume, job: str) -> WipeStatus:
         return self._server.wipe_status(volume, job)
@@ -72,7 +73,7 @@ class _OnNode:
         learned = {"size_bytes": found.size_bytes, "serial": found.serial, "wwid": found.wwid}
         if any(getattr(volume, name) != value for name, value in learned.items()):
             self._core.store.update(volume, **learned)
-        self._node.start_wipe(volume, job)
+        self._node.start_wipe(volume, job, self._core.config.wipe_rate)
 
     def status(self, volume: Volume, job: str) -> WipeStatus:
         return self._node.wipe_status(volume, job)
@@ -171,6 +172,7 @@ def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:
     if _is_full(core, volume, running=1):  # others began at this moment: rather none of us than one too many
         return core.store.advance(op, QUEUED)
     core.report(f"starting the wipe of volume {volume.id}")
+    started = time.time()
     try:
         _place(core, op, volume).start(volume, op.payload["job"])
     except (StorageError, NodeError) as error:
@@ -179,7 +181,7 @@ def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:
         else:
             core.store.error(op, f"wipe: {error.what}", core.who)
         raise
-    return core.store.advance(op, RUNNING, **{"started": time.time(), "from": offset})
+    return core.store.advance(op, RUNNING, **{"started": started, "from": offset})
 
 
 def collect(core: Core, volume_id: int | None = None) -> list[str]:

@@ -60,6 +60,13 @@ def test_what_is_configured_is_done(cloud: Cloud, file: Path) -> None:
     assert other.exists()
 
 
+def test_a_rate_is_shown_as_it_is_written(cloud: Cloud, file: Path) -> None:
+    for written, shown in (("200M", "200M"), ("1G", "1024M"), ("0", "0")):
+        file.write_text(f"wipe_rate = {written}\n")
+        settings = json.loads(cloud.ok("config", "show", "-j"))["CONFIGURATION"]["SETTING"]
+        assert next(one["VALUE"] for one in settings if one["KEY"] == "wipe_rate") == shown
+
+
 def test_an_oned_that_is_slow_is_given_up_when_the_file_says_so(cloud: Cloud, file: Path) -> None:
     cloud.with_volumes(10)
     file.write_text("oned_timeout = 1\n")
@@ -75,6 +82,9 @@ def test_an_oned_that_is_slow_is_given_up_when_the_file_says_so(cloud: Cloud, fi
         ("on_terminate = kept", 1, "on_terminate cannot be 'kept': allowed is keep or release"),
         ("oned_timeout = 0", 1, "cannot be '0': allowed is a whole number of seconds from 1 to 600"),
         ("oned_timeout = ", 1, "cannot be '': allowed is a whole number"),
+        ("wipe_rate = fast", 1, "wipe_rate cannot be 'fast': allowed is 0 for no limit, or a size a second"),
+        ("wipe_rate = 512K", 1, "in whole megabytes"),
+        ("wipe_rate = -1M", 1, "in whole megabytes"),
         ("oned_timeout = ١٢", 1, "allowed is a whole number"),
         ("oned_timeout = 5\n#\noned_timeout = 6", 3, "oned_timeout is given twice, first in line 1"),
         ("[database]", 1, "not a line of the form key = value"),

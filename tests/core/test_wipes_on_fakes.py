@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import MIB, Cloud
+from cloud import MIB, Cloud, iqn
 
 
 class Brake:
@@ -101,6 +101,34 @@ def test_the_list_tells_how_far_how_fast_and_how_long(cloud: Cloud, brake: Brake
     heading, line = cloud.ok("wipe", "list").splitlines()
     assert heading.split() == ["VOLUME", "NAME", "SIZE", "SAN", "STAT", "DONE", "RATE", "LEFT", "THEN"]
     assert line.split()[5] == "50%"
+
+
+def test_the_configuration_says_how_fast(cloud: Cloud) -> None:
+    configuration = cloud.database.parent / "one_iscsi.conf"
+    configuration.write_text("wipe_rate = 4M\n")
+    cloud.env["ONE_ISCSI_CONFIG"] = str(configuration)
+    cloud.with_place("alpha", "lvm:vg0", 100)
+    began = time.monotonic()
+    cloud.ok("create", "24M")
+    wait_for(lambda: wipes(cloud)[0]["DONE"] >= 8 * MIB)
+
+    [one] = wipes(cloud)
+
+    assert 1 * MIB < one["RATE"] <= 4 * MIB
+    assert abs(one["TIME_LEFT"] - (24 * MIB - one["DONE"]) / one["RATE"]) <= 1
+    cloud.ok("recover", "--wait")
+    assert time.monotonic() - began >= 6
+    assert cloud.status(1) == "free"
+
+
+def test_a_rate_bounds_wipes_from_a_host_too(cloud: Cloud) -> None:
+    configuration = cloud.database.parent / "one_iscsi.conf"
+    configuration.write_text("wipe_rate = 4M\n")
+    cloud.env["ONE_ISCSI_CONFIG"] = str(configuration)
+    cloud.world.add_target(iqn("hand"), 12 * MIB)
+    began = time.monotonic()
+    cloud.ok("register", iqn("hand"), "--portal", "10.0.0.9:3260", "--size", "12M", "--lun", "1", "--wait")
+    assert time.monotonic() - began >= 3
 
 
 def test_one_that_cannot_be_asked_is_told(cloud: Cloud, brake: Brake) -> None:

@@ -277,6 +277,54 @@ def test_a_disk_whose_file_is_gone_is_refused(fake: Fake, tmp_path: Path, job: s
     assert not path.exists()
 
 
+def took(fake: Fake, vol: Volume, job: str, rate: int) -> float:
+    """Seconds of a whole wipe; its job may wait, but not by running round and round."""
+    began = time.monotonic()
+    fake.server.start_wipe(vol, job, rate=rate)
+    [first, *_] = wait_for(lambda: job_processes(job))
+    cpu, left = 0, True
+    while left:
+        with contextlib.suppress(OSError):
+            cpu = sum(map(int, Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[11:13]))
+        left = fake.server.wipe_status(vol, job).state == "running"
+    seconds = time.monotonic() - began
+    assert finish(fake.server, vol, job).state == "done"
+    assert cpu / os.sysconf("SC_CLK_TCK") < seconds / 10
+    return seconds
+
+
+@pytest.mark.parametrize("medium", ["a file", "a file, by dd", "a device", "a device, by dd"])
+def test_no_more_is_written_in_a_second_than_is_allowed(
+    fake: Fake, tmp_path: Path, job: str, medium: str, request: pytest.FixtureRequest
+) -> None:
+    if medium.startswith("a file"):
+        path = backing = dirty(tmp_path / "disk", 20 * MIB)
+    else:
+        path, backing = request.getfixturevalue("loop"), tmp_path / "medium"
+    if medium.endswith("dd"):
+        for name in ("fallocate", "blkdiscard"):
+            tool(fake, name, NOT_SUPPORTED)
+    vol = fake.make(1, path)
+
+    seconds = took(fake, vol, job, 6 * MIB)
+
+    assert 20 / 6 <= seconds < 2 * 20 / 6
+    assert is_zero(backing)
+
+
+def test_what_was_lost_is_not_made_up_for(fake: Fake, tmp_path: Path, job: str) -> None:
+    """The device stands still for two seconds; after that it is not faster than before."""
+    log = tool(
+        fake, "fallocate", f'[ "$4" != {4 * MIB} ] || sleep 2; date +%s.%N >>"$0.times"; exec /usr/bin/fallocate "$@"'
+    )
+    vol = fake.make(1, dirty(tmp_path / "disk", 16 * MIB))
+    took(fake, vol, job, 4 * MIB)
+    times = list(map(float, Path(f"{fake.tools}/fallocate.times").read_text().split()))
+    assert len(times) == len(log.read_text().splitlines()) == 4
+    assert times[1] - times[0] > 2
+    assert times[3] - times[2] > 0.9
+
+
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[Path]:
     """A block device with a file system that is full of data."""

@@ -33,7 +33,7 @@ def show(options: Namespace) -> None:
     rows: list[Document] = [
         {
             "KEY": key.name,
-            "VALUE": key.shown(getattr(found.config, key.name)),
+            "VALUE": key.type.shown(getattr(found.config, key.name)),
             "FROM": found.origins.get(key.name, "default").replace("line", f"{found.path}, line"),
         }
         for key in config.SCHEMA

@@ -151,12 +151,13 @@ class Node:
         """Undo ``login``."""
         self.detach(volume, None)
 
-    def start_wipe(self, volume: Volume, job: str) -> None:
+    def start_wipe(self, volume: Volume, job: str, rate: int = 0) -> None:
         """Start the job ``job`` that writes zeros over the volume this host is logged in to, or resume it.
 
-        Nothing happens if it runs; it outlives every session of ours. For storage servers that cannot do it.
+        ``rate``: at most so many bytes a second (0: no limit), whole MiB. Nothing happens if it runs; it outlives every
+        session of ours. For storage servers that cannot do it.
         """
-        self._wipe("start", volume, job)
+        self._wipe("start", volume, job, rate)
 
     def wipe_status(self, volume: Volume, job: str) -> WipeStatus:
         """How far the job is."""
@@ -164,10 +165,10 @@ class Node:
 
         return status(self._wipe("status", volume, job))
 
-    def _wipe(self, action: str, volume: Volume, job: str) -> Answer:
+    def _wipe(self, action: str, volume: Volume, job: str, rate: int = 0) -> Answer:
         from one_iscsi.san.wipe import SCRIPT, values
 
-        return self._step("wipe", volume, "", {"ACTION": action, **values(job)}, _WIPE, SCRIPT)
+        return self._step("wipe", volume, "", {"ACTION": action, **values(job, rate=rate)}, _WIPE, SCRIPT)
 
     def _step(
         self, script: str, volume: Volume, domain: str, values: Mapping[str, str], limit: int, *more: Path

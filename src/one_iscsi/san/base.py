@@ -101,11 +101,12 @@ class StorageServer(Protocol):
     def drop(self, volume: Volume) -> None:
         """Throw out an initiator that cannot be asked to leave: as ``close``."""
 
-    def start_wipe(self, volume: Volume, job: str, start: int = 0) -> None:
+    def start_wipe(self, volume: Volume, job: str, start: int = 0, rate: int = 0) -> None:
         """Start the job ``job`` (a name no other wipe ever had) that writes zeros over the whole volume, or resume it.
 
-        With ``start`` only what comes after so many bytes is wiped: what the volume has grown by. Nothing happens if it
-        runs. ``in-use`` if the volume is not closed, ``wrong-device`` if the disk is not the volume's.
+        With ``start`` only what comes after so many bytes is wiped: what the volume has grown by. ``rate``: at most so
+        many bytes a second (0: no limit), whole MiB. Nothing happens if it runs. ``in-use`` if the volume is not
+        closed, ``wrong-device`` if the disk is not the volume's.
         """
 
     def wipe_status(self, volume: Volume, job: str) -> WipeStatus:

@@ -100,11 +100,11 @@ class ScriptedServer:
             bool(answer.get("TARGET")), tuple(answer.all("ACCESS")), tuple(_sessions(answer.all("SESSION")))
         )
 
-    def start_wipe(self, volume: Volume, job: str, start: int = 0) -> None:
+    def start_wipe(self, volume: Volume, job: str, start: int = 0, rate: int = 0) -> None:
         """Start or resume a wipe of the file or device that is behind the volume now."""
         # A serial tgt made up from its own numbering changes at every restart.
         serial = "" if is_default_serial(volume.serial) else volume.serial
-        values = {"IQN": volume.iqn, "LUN": str(volume.lun), "SERIAL": serial, **wipe.values(job, start)}
+        values = {"IQN": volume.iqn, "LUN": str(volume.lun), "SERIAL": serial, **wipe.values(job, start, rate)}
         self._run("start_wipe", "start wipe", values, wipe.SCRIPT)
 
     def wipe_status(self, volume: Volume, job: str) -> WipeStatus:

@@ -43,7 +43,7 @@ class Static:
         """Not possible."""
         self._refuse("drop a session", "make sure that the host is off, then say --fenced-by-hand")
 
-    def start_wipe(self, volume: Volume, job: str, start: int = 0) -> None:
+    def start_wipe(self, volume: Volume, job: str, start: int = 0, rate: int = 0) -> None:
         """Not possible."""
         self._refuse("wipe a volume", "wipe it from a host")
 

@@ -14,12 +14,13 @@ from one_iscsi.san.base import WipeStatus
 SCRIPT = Path(__file__).with_name("scripts") / "wipe.sh"
 
 
-def values(job: str, start: int = 0) -> dict[str, str]:
+def values(job: str, start: int = 0, rate: int = 0) -> dict[str, str]:
     """The values of ``wipe.sh``: the job is told its own script, for it runs on after the one that starts it.
 
-    It begins at the byte ``start``.
+    It begins at the byte ``start`` and writes ``rate`` bytes a second (0: as fast as it can).
     """
-    return {"JOB": job, "FROM": str(start), "WIPE_SCRIPT": f"{common()}\n{compact(SCRIPT.read_text())}"}
+    script = f"{common()}\n{compact(SCRIPT.read_text())}"
+    return {"JOB": job, "FROM": str(start), "RATE": str(rate), "WIPE_SCRIPT": script}
 
 
 def status(answer: Answer) -> WipeStatus:

@@ -86,6 +86,12 @@ else
     pause() { sleep "$1"; }
 fi
 
+# $now is the time since boot in hundredths of a second.
+clock() {
+    read -r now _ </proc/uptime
+    now=${now%.*}${now#*.}
+}
+
 # wait_until SECONDS COMMAND…: poll until the command succeeds; 1 if it never does.
 wait_until() {
     read -r wait_now _ </proc/uptime

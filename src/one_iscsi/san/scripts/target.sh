@@ -56,12 +56,6 @@ drop_sessions() {
     done
 }
 
-# $now is the time since boot in hundredths of a second.
-clock() {
-    read -r now _ </proc/uptime
-    now=${now%.*}${now#*.}
-}
-
 # observe: one target or all, with the real size of each backing store (tgt tells rounded megabytes).
 observe() {
     show

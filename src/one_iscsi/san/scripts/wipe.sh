@@ -3,7 +3,8 @@
 # Zeros over a whole block device or file, as a job that outlives whoever started it.
 #
 # Values: JOB (a name no other wipe ever had), WIPE_SCRIPT (common.sh and this file, for the job itself), FROM (the byte
-# to begin at), SHARED (not empty: a target in the kernel has the device for itself, so nobody can have mounted it).
+# to begin at), RATE (bytes a second, whole MiB; 0: as fast as it can), SHARED (not empty: a target in the kernel has the
+# device for itself, so nobody can have mounted it).
 # Call both functions under the volume's lock. The state is in $own_dir/wipe/JOB, rewritten after every chunk: a job
 # that was killed goes on there when it is started again. Its lock is held as long as the job lives.
 
@@ -21,7 +22,7 @@ wipe_start() {
         "running:$size:$DEVICE" | "failed:$size:$DEVICE") offset=$(wipe_said OFFSET) ;;
     esac
     wipe_save running ""
-    export DEVICE SHARED FROM wipe_file size offset
+    export DEVICE SHARED FROM RATE wipe_file size offset
     printf '%s\nwipe_job\n' "$WIPE_SCRIPT" |
         nice -n 10 ionice -c 2 -n 7 setsid bash -s >/dev/null 2>&1 9>&- &
     exec 8>&-
@@ -64,16 +65,32 @@ wipe_job() {
     if [ -b "$DEVICE" ] && [ -n "$(lsblk -nro MOUNTPOINT "$DEVICE")" ]; then
         fail busy "$DEVICE on $(uname -n) is busy: it is mounted"
     fi
+    [ "$RATE" -eq 0 ] || [ "$RATE" -gt "$CHUNK" ] || CHUNK=$RATE # a second's portion
+    clock
+    due=$now
     while [ "$offset" -lt "$size" ]; do
         length=$((size - offset))
         [ "$length" -le "$CHUNK" ] || length=$CHUNK
         zero
         offset=$((offset + length))
+        [ "$RATE" -eq 0 ] || pace
         wipe_save running ""
     done
     root 99 sync "$DEVICE" || fail io "$out"
     check
     wipe_save "done" ""
+}
+
+# Wait until as much as this chunk may have been written. The time a slow device lost is not made up for.
+pace() {
+    due=$((due + (length * 100 + RATE - 1) / RATE))
+    clock
+    early=$((due - now))
+    if [ "$early" -gt 0 ]; then
+        pause "$((early / 100)).$((early / 10 % 10))$((early % 10))"
+    else
+        due=$now
+    fi
 }
 
 # Zero a chunk, by the fastest means that promises zeros (discarding does not). For a block device that is BLKZEROOUT,
