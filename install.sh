@@ -1,7 +1,7 @@
 #!/bin/bash
 # install.sh                       install onevolume on this OpenNebula front end; again is fine (as root)
 # install.sh --upgrade             the same where it is installed, with the database saved first
-# install.sh --uninstall [--purge] take it away; with --purge configuration and database, too
+# install.sh --uninstall [--purge] take it away; with --purge configuration, key and database, too
 # install.sh --demo                show the main job on real parts in a virtual machine; needs no OpenNebula
 #
 # options:
@@ -86,8 +86,12 @@ put() {
     record "$1"
 }
 
-# setup WORDS...: the part that needs the program itself; it runs as oneadmin.
-setup() { "$venv/bin/python" -I -m one_iscsi.cli.setup "$@"; }
+# setup WORDS...: the part that needs the program itself; it runs as oneadmin, and reads the configuration that will be.
+setup() {
+    local written=$venv/one_iscsi.conf
+    [ ! -s "$written" ] || local -x ONE_ISCSI_CONFIG=$written
+    "$venv/bin/python" -I -m one_iscsi.cli.setup "$@"
+}
 
 # --- what must be there -----------------------------------------------------------------------------------------------
 
@@ -163,6 +167,7 @@ install_frontend() {
     else
         step "leave $configuration as it is" :
     fi
+    step "make the key of CHAP secrets ($etc/one_iscsi.key, or as configured) unless it is there" make_key
     step "make or upgrade the tables of the database" prepare_database
     step "put the command $command in place" put_command
     step "put its manual pages, completion for bash and zsh, and $library/one_iscsi.sudoers in place" put_trimmings
@@ -203,14 +208,20 @@ make_configuration() {
     chown root:oneadmin "$venv/one_iscsi.conf"
 }
 
-prepare_database() {
-    local written=$venv/one_iscsi.conf
-    [ ! -s "$written" ] || local -x ONE_ISCSI_CONFIG=$written
-    setup database "$var" $upgrade
+# Other front ends with the same database need the same one: docs/install.md.
+make_key() {
+    key=$(setup key --file)
+    [ -e "$key" ] || (umask 0177 && setup key > "$venv/one_iscsi.key")
 }
+
+prepare_database() { setup database "$var" $upgrade; }
 
 put_command() {
     [ ! -s "$venv/one_iscsi.conf" ] || mv "$venv/one_iscsi.conf" "$configuration"
+    if [ -s "$venv/one_iscsi.key" ]; then
+        chown oneadmin:oneadmin "$venv/one_iscsi.key"
+        mv "$venv/one_iscsi.key" "$key"
+    fi
     {
         echo "#!/bin/sh"
         # shellcheck disable=SC2016 # for the shell that runs the command
@@ -297,10 +308,17 @@ uninstall() {
         [ -n "$dry_run" ] || "$venv/bin/python" -I -c 'import one_iscsi.cli.setup' 2>/dev/null ||
             die "what is installed cannot --purge: it is broken or older than that; install it again first"
         step "take away the database and what was saved of it" setup remove "$var"
+        step "take away the key of CHAP secrets" remove_key
         step "take away $configuration and $log" rm -f "$configuration" "$log" "$log".*
     fi
     step "take away $command, $library and what belongs to them" remove_files
-    [ -n "$purge" ] || echo "configuration, database and $log stay; so do the sudoers files on nodes and storage servers"
+    [ -n "$purge" ] || echo "configuration, database, key and $log stay; so do the sudoers files on nodes and storage servers"
+}
+
+# An older program has no key.
+remove_key() {
+    key=$(setup key --file 2>/dev/null) || return 0
+    rm -f "$key"
 }
 
 remove_files() {

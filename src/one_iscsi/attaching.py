@@ -142,6 +142,7 @@ def _choices(core: Core, request: Request, vm: Vm) -> Iterator[Volume]:
 def _reserve(core: Core, request: Request, vm: Vm, busy: set[str]) -> tuple[Op, Volume, Attachment]:
     for volume in _choices(core, request, vm):
         core.source(vm.host, vm.vm_mad, volume.portal)
+        core.chap(volume)  # can it be read? Now nothing has to be undone yet
         try:
             return _take(core, request, vm, volume, busy)
         except LostRace:
@@ -205,7 +206,7 @@ def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tu
         address = core.source(host, vm_mad, volume.portal)
         op = core.store.advance(op, OPENING)
         core.report(f"opening volume {volume.id} to host {host}")
-        chap = core.server(volume).open(volume, address, core.initiator(host))
+        chap = core.server(volume).open(volume, address, core.initiator(host)) or core.chap(volume)
         op = core.store.advance(op, PLUGGING)
         core.report(f"plugging volume {volume.id} into VM {attachment.vm_id} on host {host}")
         attached = core.node(host, vm_mad).attach(

@@ -56,6 +56,7 @@ def check(hosts: Sequence[str], sans: Sequence[str]) -> list[Finding]:
         found += _database(store)
         if _try(found, HERE, core.remote.wrappers):
             found.append(Finding(HERE, "OpenNebula's ssh wrappers are there"))
+        found += _key(core)
         known = _oned(core, found)
         every = not hosts and not sans
         if every:
@@ -116,6 +117,22 @@ def _database(store: Store) -> list[Finding]:
             what = f"others may read or write {store.file}"
             found.append(Finding(HERE, what, f"chmod 600 {store.file}", WARNING))
     return found
+
+
+def _key(core: Core) -> list[Finding]:
+    """Whether every CHAP secret that is kept can be read. Without any, a key need not be there, but be right."""
+    kept, file = core.store.chaps(), core.config.key_file
+    if not kept and not os.path.exists(file):
+        return []
+
+    def open_all() -> None:
+        key = core.key
+        for volume_id, sealed in kept.items():
+            key.unseal(sealed, volume_id)
+
+    found: list[Finding] = []
+    _try(found, HERE, open_all)
+    return found or [Finding(HERE, f"the key {file} opens all CHAP secrets that are kept: {len(kept)}")]
 
 
 def _volumes(store: Store) -> list[Finding]:

@@ -17,6 +17,7 @@ from one_iscsi.states import KEEP, RELEASE
 from one_iscsi.units import MIB, parse_size
 
 _SQLITE = "sqlite:///{}/one_volume.db"
+_KEY_FILE = "{}/one_iscsi.key"
 _LINE = re.compile(r"(?P<key>[A-Za-z0-9_.-]+)\s*=\s*(?P<value>.*)")
 #: A comment begins a line or follows a blank: a URL may hold a #.
 _COMMENT = re.compile(r"(^|\s)#.*")
@@ -124,6 +125,18 @@ class DatabaseUrl:
         return masked(value)
 
 
+class FileName(_Open):
+    """A file, wherever the command is started."""
+
+    allowed = "an absolute path"
+
+    def read(self, text: str) -> str:
+        """The path; whether the file is a good one turns out when it is needed."""
+        if not re.fullmatch(r"/\S+", text):
+            raise ValueError
+        return text
+
+
 def _key(default: Any, kind: Type, text: str) -> Any:
     return field(default=default, metadata={"type": kind, "text": text})
 
@@ -166,6 +179,13 @@ class Config:
         OneOf(KEEP, RELEASE),
         "What happens to a volume's data when its VM is terminated, unless onevolume attach --on-terminate says "
         "otherwise: keep (the volume stays with the VM's owner) or release (wiped and free).",
+    )
+    key_file: str = _key(
+        _KEY_FILE.format("/etc/one"),
+        FileName(),
+        "The key with which the CHAP secrets of static targets are encrypted in the database; only they are kept. It "
+        "is oneadmin's, with mode 0600, and the same on all front ends of one database. Without this key it is "
+        "etc/one_iscsi.key under ONE_LOCATION, if that is set.",
     )
 
 
@@ -244,8 +264,9 @@ def look() -> Found:
             mistakes.append(ConfigError(f"{path}, line {number}: {error.what}", error.fix))
     if os.environ.get("ONE_ISCSI_DATABASE"):
         values["database"], origins["database"] = os.environ["ONE_ISCSI_DATABASE"], "ONE_ISCSI_DATABASE"
-    elif "database" not in values and os.environ.get("ONE_LOCATION"):
-        values["database"] = _SQLITE.format(os.environ["ONE_LOCATION"] + "/var")
+    if os.environ.get("ONE_LOCATION"):
+        values.setdefault("database", _SQLITE.format(os.environ["ONE_LOCATION"] + "/var"))
+        values.setdefault("key_file", _KEY_FILE.format(os.environ["ONE_LOCATION"] + "/etc"))
     return Found(Config(**values), path, present, origins, tuple(mistakes))
 
 

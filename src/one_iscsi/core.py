@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from one_iscsi.config import Config
 from one_iscsi.errors import NotFound, StorageError
 from one_iscsi.iscsi import Portal, is_default_serial
-from one_iscsi.model import Identity, San, Volume
+from one_iscsi.model import Chap, Identity, San, Volume
 from one_iscsi.remote import Remote
 from one_iscsi.store import Actor, Store
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # imported where they are needed: a listing must not pay for 
     from one_iscsi.frontend import Frontend
     from one_iscsi.nodes import Node
     from one_iscsi.san import StorageServer
+    from one_iscsi.sealing import Key
 
 
 def _silent(_: str) -> None:
@@ -49,6 +51,13 @@ class Core:
 
         return Frontend.from_environment(self.config.oned_timeout)
 
+    @cached_property
+    def key(self) -> Key:
+        """With which kept secrets are encrypted; SetupError if there is none that can be used."""
+        from one_iscsi.sealing import Key
+
+        return Key(Path(self.config.key_file))
+
     def node(self, host: str, vm_mad: str) -> Node:
         """The host ``host`` with the hypervisor of ``vm_mad``."""
         from one_iscsi.nodes import Node
@@ -64,6 +73,12 @@ class Core:
         from one_iscsi.san import server
 
         return server(san, self.remote)
+
+    def chap(self, volume: Volume) -> Chap | None:
+        """What is kept for a target that somebody else manages; None: it asks for nothing. SetupError (the key)."""
+        for sealed in self.store.chaps(volume.id).values():
+            return self.key.unseal(sealed, volume.id)
+        return None
 
     def close(self, volume: Volume) -> None:
         """Let nobody reach ``volume`` and see nobody there; StorageError.

@@ -144,10 +144,24 @@ class Host:
 
 @dataclass(frozen=True)
 class Chap:
-    """What an initiator must present; never stored, logged or put into an argument list of a node."""
+    """What an initiator must present, and with a ``target_user`` what the target must present to it (mutual CHAP).
+
+    Never logged or put into an argument list of a node, and stored only as a SealedChap.
+    """
 
     user: str
     password: str = field(repr=False)
+    target_user: str = ""
+    target_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class SealedChap:
+    """The Chap of a target that somebody else manages, as ``one_volume_chap`` has it: ``secrets`` is encrypted."""
+
+    user: str
+    target_user: str
+    secrets: str
 
 
 @dataclass(frozen=True)

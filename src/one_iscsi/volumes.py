@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from one_iscsi import states, wiping
+from one_iscsi import accounts, states, wiping
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, NotFound, StorageError, Unfinished, WrongState
 from one_iscsi.iscsi import Portal, check_iqn
-from one_iscsi.model import Op, San, Volume
+from one_iscsi.model import Chap, Op, San, Volume
 from one_iscsi.units import format_size
 
 DELETE = "delete"
@@ -18,7 +18,7 @@ ADMIN = "admin"
 
 @dataclass(frozen=True)
 class Registration:
-    """A target to take in. ``size_bytes`` 0 and ``lun`` None: as the storage server says."""
+    """A target to take in, that asks for ``chap``. ``size_bytes`` 0 and ``lun`` None: as the storage server says."""
 
     iqn: str
     portals: tuple[Portal, ...] = ()
@@ -27,6 +27,7 @@ class Registration:
     san: str = ""
     name: str = ""
     assume_clean: bool = False
+    chap: Chap | None = None
 
 
 def register(core: Core, wanted: Registration) -> Volume:
@@ -50,9 +51,8 @@ def register(core: Core, wanted: Registration) -> Volume:
     else:
         raise WrongState(f"{wanted.iqn} is already registered as volume {taken.id}", f"see onevolume show {taken.id}")
 
-    from one_iscsi.san import server as server_of
-
-    server = server_of(san, core.remote)
+    chap = accounts.seal(core, san, wanted.chap) if wanted.chap else None
+    server = core.storage(san)
     size_bytes, lun, serial = wanted.size_bytes, wanted.lun, ""
     if server.can_close:
         target = next((target for target in server.targets() if target.iqn == wanted.iqn), None)
@@ -83,6 +83,7 @@ def register(core: Core, wanted: Registration) -> Volume:
         san_id=san.id,
         status=states.CREATING,
         serial=serial,
+        chap=chap,
         who=core.who,
         why="registered" + (", the admin says it is clean" if wanted.assume_clean else ""),
     )

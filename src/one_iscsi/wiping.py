@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from one_iscsi import states
 from one_iscsi.core import Core
-from one_iscsi.errors import LostRace, NodeError, NotFound, OneIscsiError, StorageError, Unfinished, WrongState
+from one_iscsi.errors import (
+    LostRace,
+    NodeError,
+    NotFound,
+    OneIscsiError,
+    SetupError,
+    StorageError,
+    Unfinished,
+    WrongState,
+)
 from one_iscsi.model import Op, Volume
 
 if TYPE_CHECKING:
@@ -69,7 +78,7 @@ class _OnNode:
         self._node = core.node(host, vm_mad)
 
     def start(self, volume: Volume, job: str) -> None:
-        found = self._node.login(volume, self._core.identity(volume), None)
+        found = self._node.login(volume, self._core.identity(volume), self._core.chap(volume))
         learned = {"size_bytes": found.size_bytes, "serial": found.serial, "wwid": found.wwid}
         if any(getattr(volume, name) != value for name, value in learned.items()):
             self._core.store.update(volume, **learned)
@@ -175,6 +184,9 @@ def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:
     started = time.time()
     try:
         _place(core, op, volume).start(volume, op.payload["job"])
+    except SetupError as error:
+        core.store.fail(op, str(error))
+        raise
     except (StorageError, NodeError) as error:
         if error.code in _NOT_ITS_FAULT:
             core.store.fail(op, str(error))

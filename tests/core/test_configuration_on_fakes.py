@@ -30,6 +30,7 @@ def test_without_a_file_everything_has_its_default(cloud: Cloud, file: Path) -> 
     assert {one["KEY"]: one["VALUE"] for one in settings} == {
         **{key.name: str(key.default) for key in config.SCHEMA},
         "database": "sqlite:////opt/one/var/one_volume.db",
+        "key_file": "/opt/one/etc/one_iscsi.key",
     }
     assert {one["FROM"] for one in settings} == {"default"}
 

@@ -240,6 +240,9 @@ def _ask_server(server: dict, iqn: str, address: str, settings: dict) -> tuple[s
     wanted = [["CHAP", user, server["accounts"][user]] for user in target["accounts"]]
     if wanted and given not in wanted:
         return "iscsiadm_login_CHAP_wrong_password", {}
+    demanded = [settings.get(f"node.session.auth.{key}_in") for key in ("username", "password")]
+    if demanded != ["<empty>", "<empty>"] and demanded != target.get("shows"):
+        return "iscsiadm_login_CHAP_wrong_password", {}
     return "", target
 
 

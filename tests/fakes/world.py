@@ -118,12 +118,13 @@ class World:
             basics = {"iqn": iqn, "path": str(path), "megabytes": size // 10**6, **identity}
             state["targets"][tid] = {**basics, "sessions": {}, "accounts": [], "access": list(access), **more}
 
-    def ask_for_secret(self, iqn: str, user: str, password: str) -> None:
-        """Let in only who knows this."""
+    def ask_for_secret(self, iqn: str, user: str, password: str, shows: tuple[str, ...] = ()) -> None:
+        """Let in only who knows this; to whom asks, the target ``shows`` user and secret of its own (mutual CHAP)."""
         with self.tgt() as state:
             state["accounts"][user] = password
         with self.target(iqn) as target:
             target["accounts"] = [user]
+            target["shows"] = list(shows)
 
     # -- hosts -----------------------------------------------------------------------------------------------------
 

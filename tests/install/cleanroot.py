@@ -39,6 +39,10 @@ class Layout:
         return f"{self.etc}/one_iscsi.conf"
 
     @property
+    def key(self) -> str:
+        return f"{self.etc}/one_iscsi.key"
+
+    @property
     def database(self) -> str:
         return f"{self.var}/one_volume.db"
 

@@ -44,7 +44,9 @@ def test_installed_upgraded_and_removed(root: CleanRoot, deb: Path) -> None:
     assert root.run("onevolume", "list", "--csv").startswith("ID,")
     assert "ONE_ISCSI_INITIATOR" in root.run("onevolume", "host", "prepare", "node1", "--print")
     database = root.path(PACKAGES.database).stat()
-    assert (database.st_uid, database.st_mode & 0o777) == (9869, 0o600)
+    key = root.path(PACKAGES.key).stat()
+    for secret in (database, key):
+        assert (secret.st_uid, secret.st_mode & 0o777) == (9869, 0o600)
     assert root.run("systemctl", "is-enabled", "one_iscsi.timer") == "enabled\n"
     units = [f"/usr/lib/systemd/system/one_iscsi.{kind}" for kind in ("service", "timer")]
     assert root.run("systemd-analyze", "verify", "--man=no", *units) == ""
@@ -53,7 +55,8 @@ def test_installed_upgraded_and_removed(root: CleanRoot, deb: Path) -> None:
     root.path("/var/lib/one/.one/one_auth").write_text("oneadmin:secret\n")
     root.run("chown", "-R", "oneadmin:", "/var/lib/one/.one")
     target = ("iqn.2026-01.com.example:v1", "--portal", "10.0.0.5:3260", "--size", "10G", "--assume-clean")
-    root.run("onevolume", "register", *target)
+    root.path("/tmp/secret").write_text("known-to-the-target\n")
+    root.run("onevolume", "register", *target, "--chap-user", "ann", "--chap-secret-file", "/tmp/secret")
     assert "oned at http://localhost:2633/RPC2 does not answer" in root.run("onevolume", "attach", "7", "10G", code=7)
     root.run("rm", "-r", "/var/lib/one/.one")
 
@@ -66,10 +69,10 @@ def test_installed_upgraded_and_removed(root: CleanRoot, deb: Path) -> None:
     assert "belongs to the package one-iscsi" in root.install(code=1)
 
     root.run("dpkg", "--remove", "one-iscsi")
-    kept = {PACKAGES.configuration, PACKAGES.database}
+    kept = {PACKAGES.configuration, PACKAGES.database, PACKAGES.key}
     assert set(files(root)) - set(before) == {*kept, "/etc/logrotate.d/one_iscsi"}
     assert PACKAGES.database in root.run("dpkg", "--purge", "one-iscsi")
-    assert set(files(root)) - set(before) == {PACKAGES.database}
+    assert set(files(root)) - set(before) == {PACKAGES.database, PACKAGES.key}
 
 
 def test_what_install_sh_installed_goes_first(root: CleanRoot, deb: Path) -> None:

@@ -52,8 +52,11 @@ def test_installed_and_taken_away(clean_root, wheelhouse, layout: Layout) -> Non
     assert "onevolume attach" in root.path(f"{layout.share}/man/man1/onevolume.1").read_text().replace("\\", "")
     assert "complete" in root.path(f"{layout.share}/bash-completion/completions/onevolume").read_text()
     assert "visudo" in root.path(f"{layout.library}/one_iscsi.sudoers").read_text()
-    database, configuration = (root.path(path).stat() for path in (layout.database, layout.configuration))
-    assert (database.st_uid, stat.S_IMODE(database.st_mode)) == (9869, 0o600)
+    database, key, configuration = (
+        root.path(path).stat() for path in (layout.database, layout.key, layout.configuration)
+    )
+    for secret in (database, key):
+        assert (secret.st_uid, stat.S_IMODE(secret.st_mode)) == (9869, 0o600)
     assert (configuration.st_uid, configuration.st_gid, stat.S_IMODE(configuration.st_mode)) == (0, 9869, 0o640)
 
     if layout is PACKAGES:
@@ -65,6 +68,7 @@ def test_installed_and_taken_away(clean_root, wheelhouse, layout: Layout) -> Non
     root.install("--uninstall")
     assert set(root.differences()) - set(before) - {"/var/log/one/one_iscsi.log.1"} == {
         layout.database,
+        layout.key,
         layout.configuration,
     }
     assert root.install("--uninstall") == "onevolume is not installed\n"
@@ -84,7 +88,11 @@ def systemd_and_logrotate_take_what_is_installed(root: CleanRoot) -> None:
 
 
 def data_keeps_the_database(root: CleanRoot) -> None:
-    root.run("onevolume", "register", "iqn.2026-01.com.example:v1", "--portal", "10.0.0.5:3260", "--size", "10G")
+    root.path("/tmp/secret").write_text("known-to-the-target\n")
+    account = ("--chap-user", "ann", "--chap-secret-file", "/tmp/secret")
+    root.run(
+        "onevolume", "register", "iqn.2026-01.com.example:v1", "--portal", "10.0.0.5:3260", "--size", "10G", *account
+    )
     sql(root, PACKAGES.database, "UPDATE one_volume SET status = 'available'")
     before = root.differences()
     said = root.install("--uninstall", "--purge", code=5)
@@ -133,6 +141,7 @@ def again_while_it_runs(root: CleanRoot, wheelhouse: Path) -> None:
     layout = root.layout
     mine = root.path(layout.configuration).read_text() + "oned_timeout = 33\n"
     root.path(layout.configuration).write_text(mine)
+    key = root.path(layout.key).read_text()
     [first] = programs(root)
     root.path(f"{layout.library}/venv.dead").mkdir()  # of an installation that was killed
     python = f"{layout.library}/{first}/bin/python"
@@ -146,6 +155,7 @@ def again_while_it_runs(root: CleanRoot, wheelhouse: Path) -> None:
     assert len(programs(root)) == 2
     assert {first, "venv.dead"} & set(programs(root)) == {first}
     assert root.path(layout.configuration).read_text() == mine
+    assert root.path(layout.key).read_text() == key
 
 
 def test_what_it_refuses(clean_root) -> None:

@@ -6,7 +6,7 @@ import peewee
 import pytest
 from pool import ADMIN
 
-from one_iscsi.model import Attachment
+from one_iscsi.model import Attachment, SealedChap
 from one_iscsi.states import ATTACHING, DISABLED, FREE, IN_USE
 
 
@@ -41,7 +41,9 @@ def test_a_change_is_applied_once(store, pool, lose_next_answer):
     assert changed == store.volume(volume.id)
     lose_next_answer()
     assert store.update(changed, name="renamed").name == "renamed"
-    assert [event.what for event in store.events()] == ["register", "change"]
+    lose_next_answer()
+    store.keep_chap(store.volume(volume.id), SealedChap("ann", "", "gAAAA"), ADMIN)
+    assert [event.what for event in store.events()] == ["register", "change", "chap"]
 
 
 def test_an_operation_is_begun_and_finished_once(store, pool, lose_next_answer):

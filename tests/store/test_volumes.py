@@ -11,6 +11,7 @@ from pool import ADMIN, PORTAL, Pool
 from one_iscsi import states
 from one_iscsi.errors import BadInput, LostRace, NotFound, WrongState
 from one_iscsi.iscsi import Portal
+from one_iscsi.model import SealedChap
 from one_iscsi.states import AVAILABLE, DELETING, DIRTY, DISABLED, ERROR, FREE, TRANSITIONS, WIPING
 from one_iscsi.store import Actor, Store
 from one_iscsi.units import GIB
@@ -82,6 +83,26 @@ def test_an_id_is_never_used_again(store, store_url, pool):
     with Store.open(store_url) as later:
         assert Pool.add(pool).id > last.id
         assert later.events(last.id)[-1].what == "forget"
+
+
+def test_what_hosts_present_to_a_target_is_kept_changed_and_goes_with_the_volume(store, pool):
+    ann, bob = SealedChap("ann", "", "gAAAA-1"), SealedChap("bob", "array", "gAAAA-2")
+    first, second = pool.add(chap=ann), pool.add()
+    assert store.chaps() == {first.id: ann}
+
+    changed = store.keep_chap(first, bob, ADMIN)
+    store.keep_chap(second, ann, ADMIN)
+    assert store.chaps() == {first.id: bob, second.id: ann}
+    assert store.chaps(second.id) == {second.id: ann}
+    with pytest.raises(LostRace):
+        store.keep_chap(first, ann, ADMIN)
+    assert [(event.what, event.why) for event in store.events(first.id)[1:]] == [("chap", "as bob, both ways")]
+
+    changed = store.keep_chap(changed, None, ADMIN)
+    assert store.chaps(first.id) == {}
+    assert changed.status == first.status
+    store.forget(store.volume(second.id), ADMIN, "gone")
+    assert store.chaps() == {}
 
 
 def test_volumes_are_listed_by_id_and_filtered(store, pool):

@@ -62,6 +62,7 @@ def show_volume(options: Namespace) -> None:
             warn(trouble)
         row = here.store.volume(options.volume)
         document = documents.volume(row, here.store.san(row.san_id).name, here.store.attachments(volume_id=row.id))
+        document["CHAP"] = [documents.chap(one) for one in here.store.chaps(row.id).values()]
         document["OPERATION"] = [documents.operation(op) for op in here.store.ops(volume_id=row.id)]
     print_one(options, "VOLUME", document)
 

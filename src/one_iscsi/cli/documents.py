@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from one_iscsi.cli.output import Column, Document, clock, duration
-from one_iscsi.model import Attachment, Event, Host, Op, San, Volume
+from one_iscsi.model import Attachment, Event, Host, Op, San, SealedChap, Volume
 from one_iscsi.sans import Room
 from one_iscsi.scanning import Difference
 from one_iscsi.units import format_size
@@ -58,6 +58,11 @@ def attachment(row: Attachment) -> dict[str, Any]:
         "STATUS": row.status,
         "SINCE": row.created_at,
     }
+
+
+def chap(row: SealedChap) -> dict[str, Any]:
+    """With whose names host and target log in; TARGET_USER only for mutual CHAP."""
+    return {"USER": row.user, "TARGET_USER": row.target_user}
 
 
 def operation(row: Op) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 
-from one_iscsi import attaching, creating, detaching, recovery, resizing, states, volumes, wiping
+from one_iscsi import accounts, attaching, creating, detaching, recovery, resizing, states, volumes, wiping
 from one_iscsi.cli import documents, output
 from one_iscsi.cli.commands import print_list
-from one_iscsi.cli.session import confirm, core, references, warn
+from one_iscsi.cli.session import chap_account, confirm, core, references, warn
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, OneIscsiError, WrongState
 from one_iscsi.iscsi import Portal
@@ -27,6 +27,7 @@ def register(options: Namespace) -> None:
         san=options.san or "",
         name=options.name or "",
         assume_clean=options.assume_clean,
+        chap=chap_account(options),
     )
     with core() as here:
         volume = volumes.register(here, wanted)
@@ -271,3 +272,17 @@ def rename(options: Namespace) -> None:
     with core() as here:
         volume = volumes.rename(here, options.volume, options.name)
         print(f"volume {volume.id} renamed to {volume.name}")
+
+
+def chap(options: Namespace) -> None:
+    """``onevolume chap``."""
+    account = chap_account(options)
+    if bool(account) == options.remove:
+        raise BadInput("give either --chap-user or --remove", "see onevolume chap --help")
+    with core() as here:
+        volume = accounts.change(here, options.volume, account)
+        if not account:
+            print(f"volume {volume.id} has no CHAP account any more")
+        else:
+            both = f", its target as {account.target_user}" if account.target_user else ""
+            print(f"hosts log in to volume {volume.id} as {account.user}{both}")

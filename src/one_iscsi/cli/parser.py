@@ -35,6 +35,17 @@ _SAN = _argument("san", metavar="SAN", help="id or name")
 _VOLUME = _argument("volume", metavar="VOLUME", help="id, name or IQN")
 _VOLUMES = _argument("volumes", metavar="VOLUME", nargs="+", help="ids, names, IQNs, or a range of ids such as 3..7")
 _YES = _argument("-y", "--yes", action="store_true", help="do not ask (scripts)")
+_CHAP = (
+    _argument("--chap-user", metavar="NAME", default="", help="log in with CHAP as this user; its secret is asked for"),
+    _argument(
+        "--chap-target-user", metavar="NAME", default="", help="the target, too, must show who it is (mutual CHAP)"
+    ),
+    _argument(
+        "--chap-secret-file",
+        metavar="FILE",
+        help="do not ask: a line with the user's secret, one with the target's; or -",
+    ),
+)
 _WAIT = _argument("--wait", action="store_true", help="stay until the wipe is done, with a progress bar")
 _MACHINE = (
     _argument("-x", "--xml", dest="form", action="store_const", const="xml", help="print XML"),
@@ -81,11 +92,13 @@ COMMANDS = (
             _argument("--san", metavar="SAN", help="storage server (default: the one with this portal, or 'static')"),
             _argument("--name", metavar="NAME", help="name of the volume (default: the end of the IQN)"),
             _argument("--assume-clean", action="store_true", help="skip the wipe: the target holds nobody's data"),
+            *_CHAP,
             _WAIT,
         ),
         (
             "onevolume register iqn.2026-01.com.example:v1 --san tgt1",
             "onevolume register iqn.2026-01.com.example:v2 --portal 10.0.0.5:3260 --size 10G --lun 0",
+            "onevolume register iqn.2026-01.com.example:v3 --san openfiler --size 10G --chap-user ann",
         ),
     ),
     Command(
@@ -174,6 +187,13 @@ COMMANDS = (
         "give a volume another name; its IQN stays",
         (_VOLUME, _argument("name", metavar="NAME", help="up to 128 characters, not only digits")),
         ("onevolume rename 3 db-data",),
+    ),
+    Command(
+        "chap",
+        operations.chap,
+        "set or remove the CHAP account of a volume whose storage server is static",
+        (_VOLUME, *_CHAP, _argument("--remove", action="store_true", help="log in without CHAP")),
+        ("onevolume chap 3 --chap-user ann", "onevolume chap 3 --chap-user ann --chap-secret-file - < secret"),
     ),
     Command(
         "events",

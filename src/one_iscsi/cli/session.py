@@ -6,12 +6,14 @@ import getpass
 import os
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from one_iscsi import config
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, NotAllowed
+from one_iscsi.model import Chap
 from one_iscsi.store import Actor, Store
 
 #: oneadmin's id in OpenNebula; whoever may open the database is it.
@@ -70,3 +72,40 @@ def confirm(explanation: str, yes: bool) -> None:
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise NotAllowed("not confirmed", "nothing was changed")
+
+
+def chap_account(options: Namespace) -> Chap | None:
+    """The CHAP account of ``--chap-user`` and its like. Secrets are typed or read from a file: arguments are in ps."""
+    users = [user for user in (options.chap_user, options.chap_target_user) if user]
+    if not options.chap_user:
+        if users or options.chap_secret_file:
+            raise BadInput("a CHAP secret without its user", "give --chap-user")
+        return None
+    if options.chap_secret_file:
+        secrets = _lines(options.chap_secret_file)
+    elif sys.stdin.isatty():
+        secrets = [_typed(f"CHAP secret of {user}: ") for user in users]
+    else:
+        raise BadInput("there is no terminal to ask for the CHAP secret on", "give --chap-secret-file FILE, or -")
+    if len(secrets) != len(users):
+        what = f"there are {len(secrets)} CHAP secrets for {len(users)} users"
+        raise BadInput(what, "give a line for each: the user's, then the target's")
+    return Chap(*(word for pair in zip(users, secrets) for word in pair))
+
+
+def _typed(prompt: str) -> str:
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        return ""
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        if name == "-":
+            return sys.stdin.read().splitlines()
+        with open(name) as file:
+            return file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise BadInput(f"{name} cannot be read ({reason})", f"let oneadmin read it, or give - and < {name}") from None

@@ -1,6 +1,7 @@
 """``python -m one_iscsi.cli.setup``: what an installation needs the program itself for; install.sh calls it.
 
 ``config [URL]``            print a configuration with this database, whose password is standard input
+``key [--file]``              print a new key of CHAP secrets; or where it belongs
 ``database FOLDER [--save]``  make or upgrade the tables; they are saved (a server's into FOLDER) before they change
 ``remove FOLDER``           take the tables away, and what was saved of them
 """
@@ -25,6 +26,9 @@ def main() -> int:
     word = words.add_parser("config")
     word.add_argument("url", nargs="?")
     word.set_defaults(run=_config)
+    word = words.add_parser("key")
+    word.add_argument("--file", action="store_true")
+    word.set_defaults(run=_key)
     word = words.add_parser("database")
     word.add_argument("folder", type=Path)
     word.add_argument("--save", action="store_true")
@@ -50,6 +54,12 @@ def _config(options: Namespace) -> None:
         line = f"database = {user}:{quote(sys.stdin.readline(), safe='')}@{rest}"
         text = re.sub(r"^#database = .*$", lambda _: line, text, flags=re.MULTILINE)
     print(text, end="")
+
+
+def _key(options: Namespace) -> None:
+    from one_iscsi.sealing import new_key
+
+    print(config.load().key_file if options.file else new_key())
 
 
 def _database(options: Namespace) -> None:

@@ -108,6 +108,8 @@ class Node:
         values = {
             "CHAP_USER": chap.user if chap else "",
             "CHAP_PASSWORD": chap.password if chap else "",
+            "CHAP_TARGET_USER": chap.target_user if chap else "",
+            "CHAP_TARGET_PASSWORD": chap.target_password if chap else "",
             "WANTED_SIZE": str(identity.size_bytes),
             "WANTED_SERIAL": identity.serial if identity.trusted else "",
             "WANTED_WWID": volume.wwid if identity.trusted else "",

@@ -20,7 +20,7 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "no-initiator-name": ("it has no initiator name", "set one in /etc/iscsi/initiatorname.iscsi and start iscsid"),
     "no-route": ("there is no route to the portal", "connect the host to the storage network"),
     "portal-dead": ("the portal does not answer", "see that the storage server and its network are up"),
-    "login-auth": ("the target does not accept the CHAP login", "see that the volume's CHAP account is in place"),
+    "login-auth": ("the CHAP login failed", "see the target's account; of a static one: onevolume chap"),
     "login-refused": ("the target does not let the host in", "see that it exists and is open to the host's address"),
     "login-failed": ("the login failed", "see the host's iscsid and the storage server"),
     "record-failed": ("the node record cannot be written or deleted", "see iscsiadm -m node on the host"),

@@ -148,6 +148,7 @@ class Journal(Volumes):
             self._refuse_busy(volume.id)
             for attachment in self.attachments(volume_id=volume.id):
                 raise WrongState(f"volume {volume.id} is attached on {attachment.host}", "detach it first")
+            self._put_chap(volume.id, None)
             self._record(volume.id, who, "forget", volume.status, "", why)
 
         self._engine.write(work)

@@ -84,6 +84,13 @@ def _second(mysql: bool) -> list[str]:
     ]
 
 
+def _third(mysql: bool) -> list[str]:
+    return _table(mysql, "one_volume_chap", """
+        volume_id BIGINT NOT NULL PRIMARY KEY, user VARCHAR(255) NOT NULL, target_user VARCHAR(255) NOT NULL,
+        secrets TEXT NOT NULL
+        """)  # fmt: skip
+
+
 def _add_column(mysql: bool, table: str, column: str, kind: str) -> list[str]:
     """ALTER TABLE, safe to run again: MySQL, unlike MariaDB, knows no ``ADD COLUMN IF NOT EXISTS``."""
     statement = f"ALTER TABLE {table} ADD COLUMN {column} {kind}"
@@ -98,7 +105,7 @@ def _add_column(mysql: bool, table: str, column: str, kind: str) -> list[str]:
     ]
 
 
-MIGRATIONS: list[Migration] = [_first, _second]
+MIGRATIONS: list[Migration] = [_first, _second, _third]
 
 
 def bring_up_to_date(engine: Engine, migrate: bool) -> None:

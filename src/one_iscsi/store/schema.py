@@ -10,7 +10,7 @@ from typing import Any
 from peewee import Table
 
 from one_iscsi.iscsi import Portal
-from one_iscsi.model import Attachment, Event, Host, Op, Owner, San, Volume
+from one_iscsi.model import Attachment, Event, Host, Op, Owner, San, SealedChap, Volume
 
 Row = dict[str, Any]
 
@@ -37,6 +37,7 @@ OP: Any = Table(
     ["id", "volume_id", "open_slot", "kind", "phase", "origin_status", "then", "owner_frontend", "owner_pid",
      "owner_started", "owner_boot", "heartbeat", "attempt", "payload", "error", "created_at"],
 )  # fmt: skip
+CHAP: Any = Table("one_volume_chap", ["volume_id", *(field.name for field in fields(SealedChap))])
 SCHEMA_VERSION: Any = Table("schema_version", ["version", "applied_at"])
 
 

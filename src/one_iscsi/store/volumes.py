@@ -6,6 +6,7 @@ import heapq
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -13,10 +14,10 @@ import peewee
 
 from one_iscsi.errors import BadInput, LostRace, NotFound, WrongState
 from one_iscsi.iscsi import Portal
-from one_iscsi.model import Attachment, Volume
+from one_iscsi.model import Attachment, SealedChap, Volume
 from one_iscsi.states import DISABLED, ERROR, FREE, TRANSITIONS
 from one_iscsi.store.places import Places
-from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, Row, attachment_of, encode, volume_of
+from one_iscsi.store.schema import ATTACHMENT, CHAP, OP, VOLUME, Actor, Row, attachment_of, encode, volume_of
 
 #: How many free volumes an allocation looks at; whoever loses the race for all of them asks again.
 _CANDIDATES = 50
@@ -42,6 +43,7 @@ class Volumes(Places):
         gid: int = 0,
         wiped_at: int | None = None,
         made: bool = False,
+        chap: SealedChap | None = None,
         kind: str = "register",
         why: str = "",
     ) -> Volume:
@@ -68,6 +70,7 @@ class Volumes(Places):
                     what = f"IQN {iqn} belongs to volume {there[0].id} already"
                     raise WrongState(what, f"`onevolume show {there[0].id}` tells more") from None
                 return there[0]
+            self._put_chap(volume_id, chap)
             self._record(volume_id, who, kind, "", status, why)
             return self.volume(volume_id)
 
@@ -188,6 +191,27 @@ class Volumes(Places):
 
         return self._engine.write(work)
 
+    def keep_chap(self, volume: Volume, chap: SealedChap | None, who: Actor) -> Volume:
+        """Keep what hosts present to the volume's target; None: nothing. LostRace as for ``update``."""
+        version = new_version()
+
+        def work() -> Volume:
+            if self._swap(volume, version, volume.status, {}):
+                self._put_chap(volume.id, chap)
+                why = f"as {chap.user}" + (", both ways" if chap.target_user else "") if chap else "none"
+                self._record(volume.id, who, "chap", volume.status, volume.status, why)
+            return self.volume(volume.id)
+
+        return self._engine.write(work)
+
+    def chaps(self, volume_id: int | None = None) -> dict[int, SealedChap]:
+        """What is kept, by volume; of one volume only if ``volume_id`` is given."""
+        query = CHAP.select().order_by(CHAP.volume_id)
+        if volume_id is not None:
+            query = query.where(CHAP.volume_id == volume_id)
+        rows = map(dict, self._engine.rows(query))
+        return {row.pop("volume_id"): SealedChap(**row) for row in rows}
+
     def attachments(
         self, volume_id: int | None = None, vm_id: int | None = None, host: str | None = None
     ) -> list[Attachment]:
@@ -203,6 +227,12 @@ class Volumes(Places):
 
     def _rows(self, condition: Any) -> list[Volume]:
         return [volume_of(row) for row in self._engine.rows(VOLUME.select().where(condition).order_by(VOLUME.id))]
+
+    def _put_chap(self, volume_id: int, chap: SealedChap | None) -> None:
+        """Inside a write."""
+        self._engine.run(CHAP.delete().where(CHAP.volume_id == volume_id))
+        if chap:
+            self._engine.run(CHAP.insert(volume_id=volume_id, **asdict(chap)))
 
     def _swap(self, volume: Volume, version: int, status: str, columns: Row) -> bool:
         """Inside a write, set status and columns of the row if it is still ``volume``, else raise LostRace.

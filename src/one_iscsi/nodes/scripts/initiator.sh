@@ -2,7 +2,8 @@
 # The initiator's side of a volume: its node record, its session, its SCSI device.
 #
 # Values: IQN, ADDRESS and PORT of the portal, PORTAL (both, as iscsiadm wants them), LUN, LINK (udev's by-path link),
-# CHAP_USER, CHAP_PASSWORD (empty: none). Set here: session (a number), device (a kernel name such as sdb).
+# CHAP_USER, CHAP_PASSWORD (empty: none), CHAP_TARGET_USER, CHAP_TARGET_PASSWORD (what the target must present; empty:
+# nothing). Set here: session (a number), device (a kernel name such as sdb).
 
 # iscsi ARGUMENT…: iscsiadm for our target and portal, at most four times while its exit code means "not now":
 # 4 connection, 6 database locked, 18 and 20 iscsid, 28 busy, 29 again, 33 (iscsi_err.h). A portal that does not answer,
@@ -76,6 +77,9 @@ node.conn[0].timeo.login_timeout = 5
     [ -z "$CHAP_USER" ] || feed="${feed}node.session.auth.authmethod = CHAP
 node.session.auth.username = $CHAP_USER
 node.session.auth.password = $CHAP_PASSWORD
+"
+    [ -z "$CHAP_TARGET_USER" ] || feed="${feed}node.session.auth.username_in = $CHAP_TARGET_USER
+node.session.auth.password_in = $CHAP_TARGET_PASSWORD
 "
     root 10 tee -a "$folder/nodes/$IQN/$ADDRESS,$PORT"
     tee_code=$?
