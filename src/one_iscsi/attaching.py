@@ -141,13 +141,23 @@ def _choices(core: Core, request: Request, vm: Vm) -> Iterator[Volume]:
 
 def _reserve(core: Core, request: Request, vm: Vm, busy: set[str]) -> tuple[Op, Volume, Attachment]:
     for volume in _choices(core, request, vm):
-        core.source(vm.host, vm.vm_mad, volume.portal)
+        _refuse_shared_identity(core, volume)
+        core.sources(vm.host, vm.vm_mad, volume)
         core.chap(volume)  # can it be read? Now nothing has to be undone yet
         try:
             return _take(core, request, vm, volume, busy)
         except LostRace:
             continue
     raise LostRace(f"volume {request.volume} was taken by another command", "look again with onevolume list")
+
+
+def _refuse_shared_identity(core: Core, volume: Volume) -> None:
+    """multipathd would take the disks of two volumes with one identity for paths to one."""
+    if volume.is_multipath and volume.serial and not core.identity(volume).trusted:
+        raise WrongState(
+            f"volume {volume.id} has several portals, and another disk may have its serial number {volume.serial}",
+            "give it one of its own on the storage server, or register it with one portal",
+        )
 
 
 def _take(core: Core, request: Request, vm: Vm, volume: Volume, busy: set[str]) -> tuple[Op, Volume, Attachment]:
@@ -203,16 +213,17 @@ def _free_target(core: Core, request: Request, vm: Vm, busy: set[str]) -> str:
 def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tuple[Volume, Attachment]:
     host, vm_mad, domain = op.payload["host"], op.payload["vm_mad"], op.payload["domain"]
     try:
-        address = core.source(host, vm_mad, volume.portal)
+        addresses = core.sources(host, vm_mad, volume)
         op = core.store.advance(op, OPENING)
         core.report(f"opening volume {volume.id} to host {host}")
-        chap = core.server(volume).open(volume, address, core.initiator(host)) or core.chap(volume)
+        chap = core.server(volume).open(volume, addresses, core.initiator(host)) or core.chap(volume)
         op = core.store.advance(op, PLUGGING)
         core.report(f"plugging volume {volume.id} into VM {attachment.vm_id} on host {host}")
         attached = core.node(host, vm_mad).attach(
             volume, core.identity(volume), chap, domain, [attachment.target], attachment.read_only
         )
         op = core.store.advance(op, CONFIRMING, device=attached.device)
+        _warn_of_silent_portals(core, host, volume, attached)
     except StorageError as error:
         if error.code in _NOTHING_OPENED and not error.began:
             _give_back(core, op, guest_saw_it=False)
@@ -224,9 +235,17 @@ def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tu
             return _settle_after(core, op, volume, error)
         _undo(core, op, volume, guest_saw_it=error.plug_tried)
         if error.code == "login-refused":  # perhaps the host has another address now: right at the next attempt
-            core.source(host, vm_mad, volume.portal, again=True)
+            core.sources(host, vm_mad, volume, again=True)
         raise
     return _confirm(core, op, volume, attachment, attached)
+
+
+def _warn_of_silent_portals(core: Core, host: str, volume: Volume, attached: Attached) -> None:
+    for portal in attached.silent:
+        core.warn(
+            f"portal {portal} does not answer host {host}, volume {volume.id} has a path less: when it answers again, "
+            f"run iscsiadm -m node -T {volume.iqn} -p {portal} --login there"
+        )
 
 
 def _confirm(

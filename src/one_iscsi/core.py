@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from one_iscsi.config import Config
 from one_iscsi.errors import NotFound, StorageError
-from one_iscsi.iscsi import Portal, is_default_serial
+from one_iscsi.iscsi import is_default_serial
 from one_iscsi.model import Chap, Identity, San, Volume
 from one_iscsi.remote import Remote
 from one_iscsi.store import Actor, Store
@@ -92,18 +92,27 @@ class Core:
             if error.code != "no-target" or volume.made:
                 raise
 
-    def source(self, host: str, vm_mad: str, portal: Portal, *, again: bool = False) -> str:
-        """The address ``host`` reaches ``portal`` from; ``again``, or a pair not seen before, costs a visit."""
+    def sources(self, host: str, vm_mad: str, volume: Volume, *, again: bool = False) -> list[str]:
+        """The addresses ``host`` reaches the portals of ``volume`` from; ``again``, or what was not seen before, costs
+        a visit. NodeError for a volume with several portals if multipathd does not run there."""
         known = self.store.host(host)
-        if known and portal.address in known.sources and not again:
-            return known.sources[portal.address]
-        self.report(f"learning how host {host} reaches {portal}")
-        visit = self.node(host, vm_mad).visit(portal)
-        self.store.learn_host(host, visit.initiator, {portal.address: visit.source}, visit.multipath)
-        return visit.source
+        if (
+            not known
+            or again
+            or any(portal.address not in known.sources for portal in volume.portals)
+            or (volume.is_multipath and not known.multipath)
+        ):
+            self.report(f"learning how host {host} reaches {', '.join(map(str, volume.portals))}")
+            visit = self.node(host, vm_mad).visit(*volume.portals)
+            known = self.store.learn_host(host, visit.initiator, visit.sources, visit.multipath)
+        if volume.is_multipath and not known.multipath:
+            from one_iscsi.nodes.troubles import trouble
+
+            raise trouble(host, f"volume {volume.id}", "no-multipathd", "", clean=True, plug_tried=False)
+        return sorted({known.sources[portal.address] for portal in volume.portals})
 
     def initiator(self, host: str) -> str:
-        """The initiator name of a host that ``source`` was asked about."""
+        """The initiator name of a host that ``sources`` was asked about."""
         known = self.store.host(host)
         if not known:
             raise NotFound(f"nothing is known of host {host}", "attach a volume there")

@@ -54,6 +54,15 @@ class Portal:
         return f"/dev/disk/by-path/ip-{self.address}:{self.port}-iscsi-{iqn}-lun-{lun}"
 
 
+def multipath_link(wwid: str) -> str:
+    """The udev link of the map multipathd makes of the disks with this WWID, which is as the kernel writes it
+    (``naa.…``, ``eui.…``); empty for one of which that cannot be told. The digit is scsi_id's, for the kind of name.
+    """
+    kind, _, number = wwid.partition(".")
+    digit = {"naa": "3", "eui": "2"}.get(kind)
+    return f"/dev/disk/by-id/dm-uuid-mpath-{digit}{number}" if digit else ""
+
+
 def is_default_serial(serial: str) -> bool:
     """Whether tgt made the serial up from tid and LUN (``beaf11``): two servers give two volumes the same one."""
     return re.fullmatch(r"beaf\d+", serial) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from one_iscsi.iscsi import Portal
+from one_iscsi.iscsi import Portal, multipath_link
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,21 @@ class Volume:
 
     @property
     def portal(self) -> Portal:
-        """The portal a single-path volume is reached by."""
+        """The first portal; most volumes have one."""
         return self.portals[0]
 
     @property
+    def is_multipath(self) -> bool:
+        """Whether hosts reach it by several paths, which multipathd joins there."""
+        return len(self.portals) > 1
+
+    @property
     def device_path(self) -> str:
-        """The path every host gives the hypervisor: a stable symlink, the same everywhere."""
-        return self.portal.by_path(self.iqn, self.lun)
+        """The path every host gives the hypervisor: a stable symlink, the same everywhere.
+
+        Empty for a volume with several portals that no host has logged in to yet: its WWID is not known.
+        """
+        return multipath_link(self.wwid) if self.is_multipath else self.portal.by_path(self.iqn, self.lun)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def create(core: Core, wanted: San) -> San:
         core.report(f"asking storage server {wanted.name}")
         server.targets()
         if wanted.location:
-            _refuse_portals(wanted)
+            if not wanted.portals:
+                raise BadInput(f"storage server {wanted.name} makes volumes and has no portal", "give --portal IP:PORT")
             server.capacity()
     san = core.store.add_san(
         wanted.name, wanted.kind, wanted.portals, wanted.ssh_host, wanted.location, wanted.clusters, wanted.pool
@@ -94,15 +95,6 @@ def _refuse_for_static(wanted: San) -> None:
         raise BadInput("a static storage server is never logged in to", "leave --host out")
     if wanted.location:
         raise BadInput("no volumes are made on a static storage server", "leave --vg, --thin and --path out")
-
-
-def _refuse_portals(wanted: San) -> None:
-    if len(wanted.portals) != 1:
-        how_many = f"{len(wanted.portals)} portals" if wanted.portals else "no portal"
-        raise BadInput(
-            f"storage server {wanted.name} makes volumes and has {how_many}",
-            "give one --portal, several are not supported",
-        )
 
 
 def _refuse_twice(core: Core, wanted: San) -> None:

@@ -42,8 +42,6 @@ def register(core: Core, wanted: Registration) -> Volume:
     portals = wanted.portals or san.portals
     if not portals:
         raise BadInput(f"no portal is known for {wanted.iqn}", "give --portal IP:PORT")
-    if len(portals) > 1:
-        raise BadInput(f"{wanted.iqn} has {len(portals)} portals", "give one --portal, several are not supported")
     try:
         taken = core.store.volume(wanted.iqn)
     except NotFound:
@@ -69,6 +67,11 @@ def register(core: Core, wanted: Registration) -> Volume:
         if target.sessions:
             raise WrongState(
                 f"{target.sessions[0].initiator} is logged in to {wanted.iqn}", "log it out, then register again"
+            )
+        if len(portals) > 1 and target.default_identity:
+            raise BadInput(
+                f"{wanted.iqn} has several portals, and a serial number that its server made up",
+                "give it a scsi_id and a scsi_sn of its own there, or one --portal",
             )
         size_bytes, lun, serial = target.size_bytes, target.lun, target.serial
     elif not size_bytes:

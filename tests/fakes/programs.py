@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from world import RECORDINGS, Host, World
@@ -55,6 +56,7 @@ def recorded(name: str, **names: object) -> tuple[str, str, int]:
         "domain": r"\b(?:one-\d|nosuch)\b",
         "vdev": r"\bxvd\w\b|(?<=id )\d{5}\b|(?<=vbd/1/)\d{5}\b",
         "target": r"\bvd\w\b",
+        "wwid": r"\b36001\w+",
     }
     text = (RECORDINGS / f"{name}.txt").read_text()
     match = re.fullmatch(r"\$ .*?\n--- stdout\n(.*)--- stderr\n(.*)--- rc=(\d+) .*\n", text, re.DOTALL)
@@ -120,6 +122,14 @@ def blockdev(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     path = Path(arguments[-1])
     if not path.exists():
         return "", f"blockdev: cannot open {path}: No such file or directory\n", 1
+    state = host.state()
+    session = _session_of(state, path.name)
+    if session and session["state"] != "LOGGED_IN":
+        return "", f"blockdev: cannot open {path}: No such device or address\n", 1
+    for found in state["maps"].values():
+        alive = [one for one in map(partial(_session_of, state), found["paths"]) if one["state"] == "LOGGED_IN"]
+        if path.name == f"dm-{found['number']}" and found["queues"] and not alive:
+            time.sleep(600)  # for a path to come back
     return "", "", 0
 
 
@@ -132,6 +142,8 @@ def grep(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     """grep, but for the sockets: those in /proc are the whole machine's."""
     if arguments == ["-q", "ISCSIADM_ABSTRACT_NAMESPACE", "/proc/net/unix"]:
         return "", "", 0 if host.state()["iscsid"] else 1
+    if arguments[:2] == ["-qsx", "multipathd"]:
+        return "", "", 0 if host.state()["find_multipaths"] else 1
     return os.execv("/bin/grep", ["grep", *arguments])
 
 
@@ -144,11 +156,89 @@ def lvmconfig(host: Host, arguments: list[str]) -> tuple[str, str, int]:
     return host.state()["lvm"], "  WARNING: Running as a non-root user. Functionality may be unavailable.\n", 0
 
 
+# -- several paths ----------------------------------------------------------------------------------------------------
+
+
 def multipathd(host: Host, arguments: list[str]) -> tuple[str, str, int]:
-    setting = host.state()["find_multipaths"]
-    if not setting:
-        return "", "error -1 receiving packet\n", 1
-    return f'defaults {{\n\tverbosity 2\n\tfind_multipaths "{setting}"\n}}\n', "", 0
+    with host.changing() as state:
+        if not state["find_multipaths"]:
+            return recorded("multipathd_show_daemon_not_running")
+        return _MULTIPATHD[tuple(arguments[:2])](state, *arguments[2:])
+
+
+def _show_daemon(state: dict) -> tuple[str, str, int]:
+    return recorded("multipathd_show_daemon_ok")
+
+
+def _show_config(state: dict) -> tuple[str, str, int]:
+    return f'defaults {{\n\tverbosity 2\n\tfind_multipaths "{state["find_multipaths"]}"\n}}\n', "", 0
+
+
+def _add_path(state: dict, path: str) -> tuple[str, str, int]:
+    """One that is not to be joined with others is taken note of, no more: ok, too."""
+    session = _session_of(state, path)
+    if not session:
+        return recorded("multipathd_add_path_absent")
+    if state["blacklist"]:
+        return recorded("multipathd_add_path_blacklisted")
+    name = _map_name(session)
+    if name in state["wwids"]:
+        number = next(n for n in range(99) if n not in [one["number"] for one in state["maps"].values()])
+        new = {"number": number, "uuid": f"mpath-{name}", "paths": [], "queues": True}
+        new.update(size=session["size"], file=session["path"])
+        paths = state["maps"].setdefault(name, new)["paths"]
+        paths += [path] * (path not in paths)
+    return recorded("multipathd_add_path_ok")
+
+
+def _resize_map(state: dict, name: str) -> tuple[str, str, int]:
+    if name not in state["maps"]:
+        return recorded("multipathd_resize_map_absent")
+    found = state["maps"][name]
+    found["size"] = min(session["size"] for session in map(partial(_session_of, state), found["paths"]))
+    return recorded("multipathd_resize_map_ok")
+
+
+_MULTIPATHD = {
+    ("show", "daemon"): _show_daemon,
+    ("show", "config"): _show_config,
+    ("add", "path"): _add_path,
+    ("resize", "map"): _resize_map,
+}
+
+
+def multipath(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    option, name = arguments
+    with host.changing() as state:
+        if option == "-a":
+            session = _session_of(state, Path(name).name)
+            if state["blacklist"] or not session:
+                return recorded("multipath_-a_blacklisted")
+            state["wwids"] = [*{*state["wwids"], _map_name(session)}]
+            return recorded("multipath_-a_ok", wwid=_map_name(session))
+        assert option == "-f"
+        if name not in state["maps"]:
+            return recorded("multipath_-f_again", wwid=name)
+        if host.openers(state, state["maps"][name]):
+            return recorded("multipath_-f_in_use", wwid=name)
+        del state["maps"][name]
+        return recorded("multipath_-f_ok")
+
+
+def dmsetup(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    action, name, sector, message = arguments
+    assert (action, sector, message) == ("message", "0", "fail_if_no_path")
+    with host.changing() as state:
+        state["maps"][name]["queues"] = False
+    return recorded("dmsetup_message_ok")
+
+
+def _session_of(state: dict, device: str) -> dict | None:
+    return next((session for session in state["sessions"].values() if session["device"] == device), None)
+
+
+def _map_name(session: dict) -> str:
+    return "3" + session["wwid"].partition(".")[2]
 
 
 # -- initiator --------------------------------------------------------------------------------------------------------
@@ -198,7 +288,7 @@ def _login(host: Host, record: Path, names: dict, address: str, port: str) -> tu
         if _session(state, names["iqn"], address, port):
             return recorded("iscsiadm_login_already_logged_in")
         with host.world.tgt() as server:
-            refusal, target = _ask_server(server, names["iqn"], state["address"], settings)
+            refusal, target = _ask_server(server, names["iqn"], address, state["address"], settings)
             if refusal:
                 return recorded(refusal, **names)
             initiator = Path("/etc/iscsi/initiatorname.iscsi").read_text().strip().partition("=")[2]
@@ -225,9 +315,9 @@ def _login(host: Host, record: Path, names: dict, address: str, port: str) -> tu
     return recorded("iscsiadm_login_ok", **names)
 
 
-def _ask_server(server: dict, iqn: str, address: str, settings: dict) -> tuple[str, dict]:
+def _ask_server(server: dict, iqn: str, portal: str, address: str, settings: dict) -> tuple[str, dict]:
     """The recording of the refusal, if it is one, and the target."""
-    if server["down"]:
+    if server["down"] or portal in server["silent"]:
         return "iscsiadm_login_dead_portal", {}
     for target in server["targets"].values():
         if target["iqn"] == iqn:
@@ -253,12 +343,13 @@ def _logout(host: Host, record: Path, names: dict, address: str, port: str) -> t
             return recorded("iscsiadm_logout_not_logged_in")
         del state["sessions"][sid]
         with host.world.target(names["iqn"]) as target:
-            gone = [key for key, seen in (target or {"sessions": {}})["sessions"].items() if key.startswith(host.name)]
-            for key in gone:
-                del target["sessions"][key]
+            left = {f"{host.name}{number}" for number in state["sessions"]}
+            for key in list((target or {"sessions": {}})["sessions"]):
+                if key.startswith(host.name) and key not in left:
+                    del target["sessions"][key]
         for guest, domain in state["domains"].items():
             for vdev, disk in domain["disks"].items():
-                if f"-iscsi-{names['iqn']}-lun-" in disk["source"]:
+                if f"-iscsi-{names['iqn']}-lun-" in disk["source"] and f"ip-{address}:{port}-" in disk["source"]:
                     state["lost"].append(f"{guest}:{vdev}")
     return recorded("iscsiadm_logout_ok", **names, sid=sid)
 

@@ -24,7 +24,8 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 RECORDINGS = TESTS / "data" / "node"
 
-COMMON_PROGRAMS = ("sudo", "iscsiadm", "blockdev", "tee", "ip", "lvmconfig", "multipathd", "date", "grep")
+COMMON_PROGRAMS = ("sudo", "iscsiadm", "blockdev", "tee", "ip", "lvmconfig", "date", "grep")
+MULTIPATH_PROGRAMS = ("multipathd", "multipath", "dmsetup")
 PROGRAMS = {"xen": ("xl", "xenstore-read"), "kvm": ("virsh",)}
 
 # A host's programs see only what is theirs; a killed ssh client leaves the script running, as a real one does.
@@ -68,7 +69,7 @@ class World:
         world = cls(folder)
         (world.folder / "hosts").mkdir(parents=True)
         (world.folder / "disks").mkdir()
-        state = {"down": False, "targets": {}, "accounts": {}, "places": {}}
+        state = {"down": False, "silent": [], "targets": {}, "accounts": {}, "places": {}}
         (world.folder / "tgt.json").write_text(json.dumps(state))
         world._write("faults.json", [])
         _executable(world.folder / "ssh", _SSH.format(world=world.folder))
@@ -91,8 +92,8 @@ class World:
 
     @contextlib.contextmanager
     def tgt(self):
-        """The storage server's state, to be changed: ``down``, ``targets`` by tid, ``accounts``, ``places`` (the bytes
-        of its volume groups, thin pools and folders, by ``San.location``)."""
+        """The storage server's state, to be changed: ``down``, ``silent`` (addresses of portals), ``targets`` by tid,
+        ``accounts``, ``places`` (the bytes of its volume groups, thin pools and folders, by ``San.location``)."""
         with (self.folder / "tgt.json").open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             state = json.load(file)
@@ -137,13 +138,14 @@ class World:
         _make_dev(host.root / "dev")
         (host.root / "etc/iscsi/initiatorname.iscsi").write_text(f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n")
         (host.folder / "bin").mkdir()
-        for program in COMMON_PROGRAMS + PROGRAMS[kind]:
+        for program in COMMON_PROGRAMS + MULTIPATH_PROGRAMS + PROGRAMS[kind]:
             text = _PROGRAM.format(python=sys.executable, here=str(HERE), world=str(self.folder), host=name)
             _executable(host.folder / "bin" / program, text)
         _executable(host.folder / "enter", _ENTER.format(host=host.folder))
         basics = {"kind": kind, "address": address, "next_sid": 1, "sessions": {}, "domains": {}, "lost": []}
         lvm = 'global_filter=["r|^/dev/disk/by-path/.*-iscsi-.*|"]\nuse_devicesfile=0\n'
-        host.save({**basics, "lvm": lvm, "find_multipaths": "strict", "clock": 0, "iscsid": True})
+        multipath = {"find_multipaths": "strict", "wwids": [], "maps": {}, "blacklist": False}
+        host.save({**basics, **multipath, "lvm": lvm, "clock": 0, "iscsid": True})
         return host
 
     def host(self, name: str) -> Host:
@@ -212,7 +214,9 @@ class World:
 
 class Host:
     """A fake host. Its state: ``sessions`` (number → iqn, address, port, device, size…), ``domains`` (name → paused,
-    disks: target → source, state, mode), ``lost`` (disks that guests lost by a logout, which must never be)."""
+    disks: target → source, state, mode), ``lost`` (disks that guests lost by a logout, which must never be),
+    ``find_multipaths`` (empty: multipathd does not run), ``wwids`` (what it is to join), ``maps`` (name → number, uuid,
+    paths, size, queues)."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -232,8 +236,28 @@ class Host:
         with self.world.locked():
             state = self.state()
             yield state
+            self._drop_paths(state)
             self.save(state)
             self._show(state)
+
+    def _drop_paths(self, state: dict) -> None:
+        """A disk that is gone is no path any more, a map without one goes unless a guest has it."""
+        disks = {session["device"] for session in state["sessions"].values()}
+        for name, found in list(state["maps"].items()):
+            found["paths"] = [path for path in found["paths"] if path in disks]
+            if not found["paths"]:
+                state["lost"] += self.openers(state, found)
+                if not self.openers(state, found):
+                    del state["maps"][name]
+
+    @staticmethod
+    def openers(state: dict, found: dict) -> list[str]:
+        """The guests' disks that are this map."""
+        link = f"/dev/disk/by-id/dm-uuid-{found['uuid']}"
+        guests = [(name, *disk) for name, guest in state["domains"].items() for disk in guest["disks"].items()]
+        return [
+            f"{name}:{to}" for name, guest in guests for to, disk in guest["disks"].items() if disk["source"] == link
+        ]
 
     # -- what tests do and ask ---------------------------------------------------------------------------------------
 
@@ -263,6 +287,7 @@ class Host:
         with self.changing() as state:
             state["sessions"] = {}
             state["domains"] = {}
+            state["maps"] = {}
 
     def sessions(self) -> list[str]:
         return [session["iqn"] for session in self.state()["sessions"].values()]
@@ -283,6 +308,7 @@ class Host:
             "sessions": self.sessions(),
             "records": [str(path) for path in self.records()],
             "devices": self.devices(),
+            "maps": list(state["maps"]),
             "disks": [f"{name}:{target}" for name, domain in state["domains"].items() for target in domain["disks"]],
             "lost": state["lost"],
         }
@@ -299,7 +325,8 @@ class Host:
             for vdev, disk in domain["disks"].items():
                 if vdev.startswith("xvd") and disk["state"] in names and disk["source"] in devices:
                     number = 202 << 8 | ord(vdev[3]) - ord("a") << 4
-                    physical = f"8:{16 * _disk_number(devices[disk['source']]):x}"
+                    device = devices[disk["source"]]
+                    physical = f"fd:{int(device[3:]):x}" if device[:3] == "dm-" else f"8:{16 * _disk_number(device):x}"
                     place = folder / f"vbd-{domid}-{number}"
                     _files(place, physical_device=physical, state=names[disk["state"]])
 
@@ -330,22 +357,45 @@ class Host:
             (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
             if not (dev / name).is_symlink():
                 (dev / name).symlink_to(session["path"])
+        maps = {f"dm-{found['number']}": (name, found) for name, found in state["maps"].items()}
+        self._show_maps(state, maps)
         for path in block.iterdir():
-            if path.name not in disks and (path / "device").exists():
+            if path.name not in disks and path.name not in maps and (dev / path.name).is_symlink():
                 shutil.rmtree(path)
                 (dev / path.name).unlink()
         links = {}
         for name, session in disks.items():
             link = f"ip-{session['address']}:{session['port']}-iscsi-{session['iqn']}-lun-{session['lun']}"
             links[link] = f"../../{name}"
-        self._show_back_ends(state, {f"/dev/disk/by-path/{link}": place[6:] for link, place in links.items()})
-        for path in (dev / "disk/by-path").iterdir():
-            if path.name not in links:
-                path.unlink()
-        for link, place in links.items():
-            path = dev / "disk/by-path" / link
-            if not path.is_symlink():
-                path.symlink_to(place)
+        ids = {f"dm-uuid-{found['uuid']}": f"../../{device}" for device, (_, found) in maps.items()}
+        devices = {f"/dev/disk/by-path/{link}": place[6:] for link, place in links.items()}
+        devices.update({f"/dev/disk/by-id/{link}": place[6:] for link, place in ids.items()})
+        self._show_back_ends(state, devices)
+        _links(dev / "disk/by-path", links)
+        _links(dev / "disk/by-id", ids)
+
+    def _show_maps(self, state: dict, maps: dict[str, tuple[str, dict]]) -> None:
+        block, dev = self.root / "sys/block", self.root / "dev"
+        for device, (name, found) in maps.items():
+            _files(block / device, size=found["size"] // 512, dev=f"253:{found['number']}")
+            _files(block / device / "dm", name=name, uuid=found["uuid"])
+            slaves = block / device / "slaves"
+            slaves.mkdir(exist_ok=True)
+            for slave in slaves.iterdir():
+                if slave.name not in found["paths"]:
+                    slave.rmdir()
+            for path in found["paths"]:
+                (slaves / path).mkdir(exist_ok=True)
+            if not (dev / device).is_symlink():
+                (dev / device).symlink_to(found["file"])
+        disks = [*block.iterdir(), *(self.root / "sys/class/iscsi_session").glob("*/device/target*/*/block/*")]
+        for disk in disks:  # the kernel has one folder by two names
+            for holder in disk.glob("holders/dm-*"):
+                if holder.name not in maps and (holder / "dm/name").exists():
+                    shutil.rmtree(holder)
+            for device, (name, found) in maps.items():
+                if disk.name in found["paths"]:
+                    _files(disk / "holders" / device / "dm", name=name, uuid=found["uuid"])
 
 
 def _disk_number(name: str) -> int:
@@ -367,6 +417,15 @@ def _replace(path: Path, text: str) -> None:
     new.replace(path)
 
 
+def _links(folder: Path, links: dict[str, str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in links:
+            path.unlink()
+    for link, place in links.items():
+        if not (folder / link).is_symlink():
+            (folder / link).symlink_to(place)
+
+
 def _files(folder: Path, **contents: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -376,7 +435,8 @@ def _files(folder: Path, **contents: object) -> None:
 
 
 def _make_dev(dev: Path) -> None:
-    (dev / "disk/by-path").mkdir(parents=True)
+    for folder in ("by-path", "by-id"):
+        (dev / "disk" / folder).mkdir(parents=True)
     (dev / "shm").mkdir()
     for name, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
         os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))

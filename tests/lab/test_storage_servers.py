@@ -120,7 +120,7 @@ def test_a_volume_is_made_used_grown_and_removed(storage: Lab, kind: str, place:
         assert before.free_bytes - 13 * MIB < san.capacity().free_bytes <= before.free_bytes - 12 * MIB
     assert storage.stranger("v-1", str(vol.portal)) in (NOT_YOU, WRONG_SECRET)
 
-    chap = san.open(vol, HERE, name)
+    chap = san.open(vol, [HERE], name)
     assert storage.stranger("v-1", str(vol.portal), "this-is-not-it-1") == WRONG_SECRET
     assert log_in(storage, vol, chap) == LET_IN
     assert [session.initiator for session in san.observe(vol).sessions] == [name]
@@ -159,7 +159,7 @@ def test_a_volume_is_made_used_grown_and_removed(storage: Lab, kind: str, place:
     assert san.observe(vol) == Exposure(True)
 
     assert san.grow(vol, 24 * MIB) == replace(made, size_bytes=24 * MIB)
-    assert log_in(storage, vol, san.open(vol, HERE, name)) == LET_IN
+    assert log_in(storage, vol, san.open(vol, [HERE], name)) == LET_IN
     assert on_disk(storage, vol, "blockdev --getsize64 $disk; dd if=$disk bs=5 count=1 2>/dev/null") == (
         f"{24 * MIB}\nmore"
     )

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fakes.world import World
@@ -28,6 +29,8 @@ class Site:
     node: Node
     guest = "one-7"
     portal: Portal
+    #: The same server's other address.
+    second: Portal
 
     def volume(self, name: str, size: int = 8 * MIB) -> Volume:
         """A volume of this name, open to the host."""
@@ -36,6 +39,11 @@ class Site:
             id=len(name) + 10, name=name, iqn=self.iqn(name), lun=1, portals=(self.portal,), size_bytes=size, serial="",
             wwid="", san_id=1, status="attaching", version=1,
         )  # fmt: skip
+
+    def several(self, name: str, size: int = 8 * MIB) -> Volume:
+        """The same with two portals, on a host where multipathd runs."""
+        self.run_multipathd()
+        return replace(self.volume(name, size), portals=(self.portal, self.second))
 
     def attach(
         self, volume: Volume, targets: Sequence[str] = (), *, chap: Chap | None = None, guest: str = "", **more: object
@@ -46,6 +54,10 @@ class Site:
 
     def detach(self, volume: Volume, guest: str = "", **more: object) -> None:
         self.node.detach(volume, guest or self.guest, **more)
+
+    def known(self, volume: Volume, attached: Attached) -> Volume:
+        """The volume as its row is after the first attach."""
+        return replace(volume, serial=attached.serial, wwid=attached.wwid)
 
     def nothing_left(self, volume: Volume, guest: str = "") -> bool:
         seen = self.node.observe(volume, guest or self.guest)
@@ -67,7 +79,34 @@ class FakeSite(Site):
         for guest in (self.guest, OTHER_GUEST):
             self.host.start_guest(guest)
         self.node = Node(Remote(), "node1", kind)
-        self.portal = Portal("10.9.0.1")
+        self.portal, self.second = Portal("10.9.0.1"), Portal("10.9.1.1")
+
+    def run_multipathd(self, runs: bool = True) -> None:
+        with self.host.changing() as state:
+            state["find_multipaths"] = "strict" if runs else ""
+
+    def blacklist(self) -> None:
+        with self.host.changing() as state:
+            state["blacklist"] = True
+
+    def lose_portal(self, portal: Portal) -> None:
+        with self.world.tgt() as server:
+            server["silent"].append(portal.address)
+        with self.host.changing() as state:
+            for session in state["sessions"].values():
+                if session["address"] == portal.address:
+                    session["state"] = "FREE"
+
+    def maps(self) -> list[str]:
+        return list(self.host.state()["maps"])
+
+    def paths(self, device: str) -> int:
+        maps = self.host.state()["maps"].values()
+        return next(len(found["paths"]) for found in maps if f"dm-{found['number']}" == device)
+
+    def share_identity(self, name: str) -> None:
+        with self.world.target(self.iqn(name)) as target:
+            target["serial"] = "beaf11"
 
     def iqn(self, name: str) -> str:
         return f"iqn.2026-01.com.example:{name}"
@@ -89,6 +128,7 @@ class FakeSite(Site):
                     session["size"] = 0
 
     def log_in_by_hand(self, volume: Volume) -> None:
+        """At the first portal."""
         command = 'for o in "-o new" --login; do iscsiadm -m node -T "$0" -p "$1" $o || exit; done'
         subprocess.run(
             ["unshare", "--mount", self.host.folder / "enter", "sh", "-c", command, volume.iqn, str(volume.portal)],

@@ -15,19 +15,20 @@ from one_iscsi.san.wipe import SCRIPT as WIPE
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "src" / "one_iscsi" / "nodes"
-SCRIPTS = ("attach", "detach", "observe", "visit", "check", "wipe")
+SCRIPTS = ("attach", "detach", "observe", "resize", "visit", "check", "wipe")
 
 
-def text(script: str, vm_mad: str) -> list[str]:
+def text(script: str, vm_mad: str, several: bool = False) -> list[str]:
     parts = [NODES / "scripts" / f"{name}.sh" for name in ("initiator", "guest", script)]
     parts[2:2] = [hypervisor(vm_mad).words, WIPE, LOOKING]
+    parts += [NODES / "scripts" / "multipath.sh"] * several
     return [part.read_text() for part in parts]
 
 
 @pytest.mark.parametrize("vm_mad", ["xen", "kvm"])
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_shellcheck(script: str, vm_mad: str, tmp_path: Path) -> None:
-    parts = [(NODES.parent / "scripts" / "common.sh").read_text(), *text(script, vm_mad), "main\n"]
+@pytest.mark.parametrize(("script", "several"), [("attach", True), *((script, False) for script in SCRIPTS)])
+def test_shellcheck(script: str, several: bool, vm_mad: str, tmp_path: Path) -> None:
+    parts = [(NODES.parent / "scripts" / "common.sh").read_text(), *text(script, vm_mad, several), "main\n"]
     whole = tmp_path / "whole.sh"
     whole.write_text("\n".join(parts).replace("disable=SC2034,SC2154", ""))
 
@@ -42,7 +43,7 @@ def test_shellcheck(script: str, vm_mad: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", ["bash", "dash"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_cut_anywhere_does_nothing(script: str, shell: str) -> None:
-    whole = wrap({"IQN": "iqn.2026-01.com.example:v1"}, tuple(text(script, "xen")), 10)
+    whole = wrap({"IQN": "iqn.2026-01.com.example:v1"}, tuple(text(script, "xen", several=True)), 10)
 
     for length in range(0, len(whole) - 12, 997):
         done = subprocess.run([shell, "-s"], input=whole[:length], capture_output=True, text=True, check=False)

@@ -23,8 +23,7 @@ def test_a_host_never_seen_tells_how_it_reaches_a_portal(site: Site) -> None:
     visit = site.node.visit(site.portal)
 
     assert visit.initiator.startswith("iqn.1993-08.org.debian:01:")
-    assert visit.source.count(".") == 3
-    assert visit.multipath is False
+    assert visit.sources[site.portal.address].count(".") == 3
 
 
 def test_attach_and_detach(site: Site) -> None:

@@ -76,7 +76,7 @@ def test_a_new_volume_has_the_size_and_the_identity_it_was_given_and_nobody_gets
 def test_what_is_made_is_not_made_again(world: Fake | Real, vol: Volume) -> None:
     made = world.server.create(vol, SCSI_ID)
     Path(made.path).write_bytes(b"x" * made.size_bytes)
-    chap = world.server.open(vol, HERE, HOST)
+    chap = world.server.open(vol, [HERE], HOST)
 
     assert world.server.create(vol, SCSI_ID) == replace(made, addresses=(HERE,))
 
@@ -102,7 +102,7 @@ def test_two_at_once(world: Fake | Real) -> None:
 
 def test_a_removed_volume_leaves_nothing(world: Fake | Real, vol: Volume) -> None:
     world.server.create(vol, SCSI_ID)
-    world.server.open(vol, HERE, HOST)
+    world.server.open(vol, [HERE], HOST)
 
     world.server.remove(vol)
 
@@ -114,7 +114,7 @@ def test_a_removed_volume_leaves_nothing(world: Fake | Real, vol: Volume) -> Non
 def test_a_volume_in_use_is_not_removed(world: Fake | Real, vol: Volume) -> None:
     world.server.create(vol, SCSI_ID)
     before = left(world)
-    with world.session(1, world.server.open(vol, HERE, HOST)) as is_in:
+    with world.session(1, world.server.open(vol, [HERE], HOST)) as is_in:
         assert code_of(world.server.remove, vol) == "in-use"
         assert is_in()
     assert left(world) == [*before, vol.iqn]  # its account
@@ -143,12 +143,12 @@ def test_a_closed_volume_grows_and_keeps_its_data_and_identity(world: Fake | Rea
     assert grown == replace(made, size_bytes=16 * MIB)
     assert Path(made.path).read_bytes() == b"x" * 8 * MIB + bytes(8 * MIB)
     assert world.server.grow(vol, 4 * MIB) == grown  # never smaller
-    assert gets_in(world, 1, world.server.open(vol, HERE, HOST))
+    assert gets_in(world, 1, world.server.open(vol, [HERE], HOST))
 
 
 def test_a_volume_in_use_does_not_grow(world: Fake | Real, vol: Volume) -> None:
     made = world.server.create(vol, SCSI_ID)
-    with world.session(1, world.server.open(vol, HERE, HOST)) as is_in:
+    with world.session(1, world.server.open(vol, [HERE], HOST)) as is_in:
         with pytest.raises(StorageError, match=f"{HOST[:4]}.* is logged in to .*, and tgt fixes the size") as caught:
             world.server.grow(vol, 16 * MIB)
         assert is_in()
@@ -194,7 +194,7 @@ def test_a_daemon_that_is_down_makes_and_removes_nothing(world: Fake | Real, vol
 def test_after_a_restart_a_closed_volume_is_closed(real: Real, vol: Volume) -> None:
     made = real.server.create(vol, SCSI_ID)
     real.server.close(vol)
-    chap = real.server.open(vol, HERE, HOST)
+    chap = real.server.open(vol, [HERE], HOST)
     real.server.close(vol)
 
     real.restart_daemon()
@@ -209,8 +209,8 @@ def test_after_a_restart_only_who_was_let_in_gets_in(real: Real, vol: Volume) ->
     other = volume(2, "SN2", MIB)
     made = real.server.create(vol, SCSI_ID)
     real.server.create(other, "1" * 16)
-    chap = real.server.open(vol, HERE, HOST)
-    real.server.open(other, ELSEWHERE, HOST)
+    chap = real.server.open(vol, [ELSEWHERE, HERE], HOST)
+    real.server.open(other, [ELSEWHERE], HOST)
     assert {oct(path.stat().st_mode & 0o777) for path in (real.etc / "conf.d").iterdir()} == {"0o600"}
 
     real.restart_daemon()
@@ -220,14 +220,14 @@ def test_after_a_restart_only_who_was_let_in_gets_in(real: Real, vol: Volume) ->
     assert not gets_in(real, 1, Chap(vol.iqn, "not-its-password"))
     assert not gets_in(real, 2, chap)
     assert real.server.observe(other).addresses == (ELSEWHERE,)
-    assert real.server.target(vol) == replace(made, addresses=(HERE,))
+    assert real.server.target(vol) == replace(made, addresses=(ELSEWHERE, HERE))
     real.server.close(vol)
     assert not gets_in(real, 1, chap)
 
 
 def test_a_volume_whose_store_was_missing_at_the_restart_can_be_closed(real: Real, vol: Volume) -> None:
     made = real.server.create(vol, SCSI_ID)
-    real.server.open(vol, HERE, HOST)
+    real.server.open(vol, [HERE], HOST)
     os.rename(made.path, made.path + ".away")
     real.restart_daemon()
     assert code_of(real.server.target, vol) == "no-target"
@@ -241,7 +241,7 @@ def test_a_volume_whose_store_was_missing_at_the_restart_can_be_closed(real: Rea
 
 def test_a_secret_is_only_where_root_alone_reads_it(real: Real, vol: Volume) -> None:
     real.server.create(vol, SCSI_ID)
-    chap = real.server.open(vol, HERE, HOST)
+    chap = real.server.open(vol, [HERE], HOST)
     assert chap is not None
     log = (real.directory / "sudo.log").read_text()
     assert "install -m 600 /dev/stdin" in log
@@ -294,7 +294,7 @@ def test_a_killed_removal_can_be_finished(fake: Fake, vol: Volume) -> None:
     count = steps(fake, fake.server.remove, vol)
     for number in range(1, count + 1):
         fake.server.create(vol, SCSI_ID)
-        fake.server.open(vol, ELSEWHERE, HOST)
+        fake.server.open(vol, [ELSEWHERE], HOST)
         fake.at_call(number, "kill")
         assert code_of(fake.server.remove, vol) == "timeout"
         fake.at_call()

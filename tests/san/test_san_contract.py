@@ -62,7 +62,7 @@ def test_both_worlds_tell_it_as_it_was_recorded(world: Fake | Real, disk: Path) 
     world.make(2, disk, serial="SN0001", scsi_id="0123456789abcdef")
     world.let_in(2, "ALL")
     world.let_in(2, "iqn.2026-01.com.example:friend")
-    with world.session(1, world.server.open(vol, HERE, HOST)):
+    with world.session(1, world.server.open(vol, [HERE], HOST)):
         shown = world.tgtadm("--op", "show", "--mode", "target").replace(str(disk), "/srv/disk.img")
     shown = re.sub(r"I_T nexus: \d+", "I_T nexus: 7", re.sub(r"Initiator: \S+", "Initiator: iqn.host", shown))
     assert shown == RECORDED.read_text()
@@ -85,7 +85,7 @@ def test_a_target_that_is_gone(world: Fake | Real, disk: Path) -> None:
 
     for call in (world.server.target, world.server.close, world.server.drop):
         assert code_of(call, gone) == "no-target"
-    assert code_of(world.server.open, gone, HERE, HOST) == "no-target"
+    assert code_of(world.server.open, gone, [HERE], HOST) == "no-target"
     assert code_of(world.server.start_wipe, gone, "job") == "no-target"
     assert world.server.observe(gone) == Exposure(False)
 
@@ -98,7 +98,7 @@ def test_nobody_gets_into_a_new_target(world: Fake | Real, disk: Path) -> None:
 def test_only_the_right_secret_gets_in(world: Fake | Real, disk: Path) -> None:
     vol = world.make(1, disk)
 
-    chap = world.server.open(vol, HERE, HOST)
+    chap = world.server.open(vol, [HERE], HOST)
 
     assert chap is not None
     assert re.fullmatch(r"[A-Za-z0-9]{16}", chap.password)
@@ -118,29 +118,40 @@ def test_only_the_right_secret_gets_in(world: Fake | Real, disk: Path) -> None:
 
 def test_only_the_address_it_is_open_to_gets_in(world: Fake | Real, disk: Path) -> None:
     vol = world.make(1, disk)
-    chap = world.server.open(vol, ELSEWHERE, HOST)
+    chap = world.server.open(vol, [ELSEWHERE], HOST)
     assert refused(world, 1, chap)
+
+
+def test_a_host_that_has_several_addresses_gets_in_from_each(world: Fake | Real, disk: Path) -> None:
+    vol = world.make(1, disk)
+    chap = world.server.open(vol, [ELSEWHERE, HERE], HOST)
+    assert sorted(world.server.observe(vol).addresses) == sorted([ELSEWHERE, HERE])
+    with world.session(1, chap):
+        assert world.server.open(vol, [HERE, ELSEWHERE], HOST) != chap
+        assert code_of(world.server.open, vol, [ELSEWHERE], HOST) == "in-use"
+    world.server.close(vol)
+    assert world.server.observe(vol).addresses == ()
 
 
 def test_opening_again_voids_the_old_secret_and_every_other_way_in(world: Fake | Real, disk: Path) -> None:
     vol = world.make(1, disk)
     for access in ("ALL", ELSEWHERE, "iqn.2026-01.com.example:friend"):
         world.let_in(1, access)
-    old = world.server.open(vol, ELSEWHERE, HOST)
+    old = world.server.open(vol, [ELSEWHERE], HOST)
 
-    new = world.server.open(vol, HERE, HOST)
+    new = world.server.open(vol, [HERE], HOST)
 
     assert world.server.observe(vol).addresses == (HERE,)
     assert refused(world, 1, old)
     with world.session(1, new):
-        assert world.server.open(vol, HERE, HOST) != new  # its own session may stay
+        assert world.server.open(vol, [HERE], HOST) != new  # its own session may stay
         assert world.server.observe(vol).sessions
 
 
 def test_a_volume_somebody_else_uses_is_not_opened(world: Fake | Real, disk: Path) -> None:
     vol = world.make(1, disk)
-    with world.session(1, world.server.open(vol, HERE, HOST)) as is_in:
-        assert code_of(world.server.open, vol, ELSEWHERE, HOST) == "in-use"
+    with world.session(1, world.server.open(vol, [HERE], HOST)) as is_in:
+        assert code_of(world.server.open, vol, [ELSEWHERE], HOST) == "in-use"
         assert is_in()
     assert world.server.observe(vol).addresses == (HERE,)
 
@@ -149,20 +160,20 @@ def test_nothing_but_an_address_can_be_opened_to(world: Fake | Real, disk: Path)
     vol = world.make(1, disk)
     for address in ("ALL", "10.0.0.0/8", "", "host1"):
         with pytest.raises(BadInput):
-            world.server.open(vol, address, HOST)
+            world.server.open(vol, [address], HOST)
     assert world.server.observe(vol).addresses == ()
 
 
 def test_addresses_of_the_sixth_version(world: Fake | Real, disk: Path) -> None:
     vol = world.make(1, disk)
-    world.server.open(vol, "FD00:0::1", HOST)
+    world.server.open(vol, ["FD00:0::1"], HOST)
     assert world.server.observe(vol).addresses == ("fd00::1",)
 
 
 def test_closing_drops_the_session_and_keeps_it_out(world: Fake | Real, disk: Path) -> None:
     vol, other = world.make(1, disk), world.make(2, disk)
-    world.server.open(other, HERE, HOST)
-    chap = world.server.open(vol, HERE, HOST)
+    world.server.open(other, [HERE], HOST)
+    chap = world.server.open(vol, [HERE], HOST)
     with world.session(1, chap) as is_in:
         world.server.close(vol)
         assert not is_in()
@@ -188,12 +199,12 @@ def test_a_daemon_that_is_down(world: Fake | Real, disk: Path) -> None:
     vol = world.make(1, disk)
     world.stop_daemon()
     assert code_of(world.server.targets) == "daemon-down"
-    assert code_of(world.server.open, vol, HERE, HOST) == "daemon-down"
+    assert code_of(world.server.open, vol, [HERE], HOST) == "daemon-down"
     assert code_of(world.server.close, vol) == "daemon-down"
 
 
 def test_a_secret_is_in_no_log_of_the_server(real: Real, disk: Path) -> None:
-    chap = real.server.open(real.make(1, disk), HERE, HOST)
+    chap = real.server.open(real.make(1, disk), [HERE], HOST)
     assert chap is not None
     assert "tgtadm" in (real.directory / "sudo.log").read_text()
     for log in real.directory.glob("*.log"):
@@ -202,7 +213,7 @@ def test_a_secret_is_in_no_log_of_the_server(real: Real, disk: Path) -> None:
 
 def test_an_initiator_that_comes_back_is_kept_out(fake: Fake, disk: Path) -> None:
     vol = fake.make(1, disk)
-    chap = fake.server.open(vol, HERE, HOST)
+    chap = fake.server.open(vol, [HERE], HOST)
     with fake.session(1, chap, returns=True) as is_in:
         fake.server.close(vol)
         assert not is_in()
@@ -210,7 +221,7 @@ def test_an_initiator_that_comes_back_is_kept_out(fake: Fake, disk: Path) -> Non
 
 def test_a_session_that_cannot_be_dropped_is_an_error(fake: Fake, disk: Path) -> None:
     vol = fake.make(1, disk)
-    with fake.session(1, fake.server.open(vol, HERE, HOST), stays=True):
+    with fake.session(1, fake.server.open(vol, [HERE], HOST), stays=True):
         assert code_of(fake.server.close, vol) == "still-in"
         assert fake.server.observe(vol).addresses == ()
 
@@ -219,7 +230,7 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
     vol = fake.make(1, disk)
     (fake.tools / "flock").write_text("#!/bin/sh\nexit 1\n")
     (fake.tools / "flock").chmod(0o755)
-    assert code_of(fake.server.open, vol, HERE, HOST) == "busy"
+    assert code_of(fake.server.open, vol, [HERE], HOST) == "busy"
 
 
 def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
@@ -228,7 +239,7 @@ def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
     vol = fake.make(1, disk)
     fake.let_in(1, "ALL")
     with fake.session(1, None):
-        fake.server.open(vol, HERE, HOST)
+        fake.server.open(vol, [HERE], HOST)
         fake.server.close(vol)
     assert fake.server.target(vol).size_bytes == 10_500_000 // 512 * 512
     job = f"test-{os.getpid()}-dash"

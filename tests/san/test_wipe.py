@@ -152,7 +152,7 @@ def test_a_volume_that_is_open_or_in_use_is_not_touched(world: Fake | Real, tmp_
     path = dirty(tmp_path / "disk", MIB)
     before = path.read_bytes()
     vol = world.make(1, path)
-    chap = world.server.open(vol, HERE, HOST)
+    chap = world.server.open(vol, [HERE], HOST)
     assert code_of(world.server, vol, job) == "in-use"
     with world.session(1, chap):
         assert code_of(world.server, vol, job) == "in-use"

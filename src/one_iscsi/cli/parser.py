@@ -29,7 +29,11 @@ def _argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, A
 
 
 _PORTALS = _argument(
-    "--portal", metavar="IP:PORT", action="append", default=[], help="where its targets answer, such as 10.0.0.5:3260"
+    "--portal",
+    metavar="IP:PORT",
+    action="append",
+    default=[],
+    help="where its targets answer, such as 10.0.0.5:3260; several are paths, which multipathd joins on the hosts",
 )
 _SAN = _argument("san", metavar="SAN", help="id or name")
 _VOLUME = _argument("volume", metavar="VOLUME", help="id, name or IQN")

@@ -32,22 +32,26 @@ _VISIT, _CHECK, _WIPE, _OBSERVE, _RESIZE, _DETACH, _ATTACH = 30, 150, 60, 180, 2
 
 @dataclass(frozen=True)
 class Visit:
-    """What a host says of itself: its initiator name, its own address towards a portal, whether multipathd runs."""
+    """What a host says of itself: its initiator name, its address towards each portal's, whether multipathd runs."""
 
     initiator: str
-    source: str
+    sources: dict[str, str]
     multipath: bool
 
 
 @dataclass(frozen=True)
 class Attached:
-    """The disk as the host sees it (``device`` is a kernel name such as sdb) and its ``target`` in the guest."""
+    """The disk as the host sees it (``device`` is a kernel name such as sdb) and its ``target`` in the guest.
+
+    ``silent``: those of several portals that did not answer.
+    """
 
     device: str
     size_bytes: int
     serial: str
     wwid: str
     target: str
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ class Seen:
     device: str | None
 
 
+def _addresses_and_ports(portals: Iterable[Portal]) -> str:
+    """For a loop in shell."""
+    return " ".join(f"{portal.address}/{portal.port}" for portal in portals)
+
+
 class Node:
     """The host ``name``. ``vm_mad`` chooses the hypervisor; WrongState if it is none of ours.
 
@@ -73,10 +82,12 @@ class Node:
         self.name = name
         self.hypervisor = hypervisor(vm_mad)
 
-    def visit(self, portal: Portal) -> Visit:
-        """Learn of a host never seen before how it reaches ``portal``."""
-        answer = self._run("visit", f"portal {portal}", {"ADDRESS": portal.address}, _VISIT)
-        return Visit(answer.get("INITIATOR"), answer.get("SOURCE"), answer.get("MULTIPATH") == "yes")
+    def visit(self, *portals: Portal) -> Visit:
+        """Learn of a host never seen before how it reaches these portals."""
+        addresses = " ".join(portal.address for portal in portals)
+        answer = self._run("visit", f"portal {', '.join(map(str, portals))}", {"ADDRESSES": addresses}, _VISIT)
+        sources = dict(line.split(" ", 1) for line in answer.all("SOURCE"))
+        return Visit(answer.get("INITIATOR"), sources, answer.get("MULTIPATH") == "yes")
 
     def check(self, portals: Iterable[Portal] = (), volumes: Collection[str] = ()) -> Checked:
         """What the host has and lacks, and whether it reaches these portals; ``volumes``: the IQNs of all of ours.
@@ -84,7 +95,7 @@ class Node:
         Without an answer that is all there is to find.
         """
         where = f"host {self.name}"
-        values = {"PORTALS": " ".join(f"{portal.address}/{portal.port}" for portal in portals)}
+        values = {"PORTALS": _addresses_and_ports(portals)}
         began = time.time()
         try:
             answer = self._run("check", "check", values, _CHECK + 6 * len(values["PORTALS"].split()), LOOKING)
@@ -118,8 +129,8 @@ class Node:
         }
         answer = self._step("attach", volume, domain, values, _ATTACH)
         size_bytes = int(answer.get("SIZE"))
-        names = ("SERIAL", "WWID", "TARGET")
-        return Attached(answer.get("DEVICE"), size_bytes, *(answer.get(name) for name in names))
+        serial, wwid, target = (answer.get(name) for name in ("SERIAL", "WWID", "TARGET"))
+        return Attached(answer.get("DEVICE"), size_bytes, serial, wwid, target, tuple(answer.all("SILENT")))
 
     def detach(self, volume: Volume, domain: str | None, force: bool = False) -> None:
         """Unplug the volume from ``domain`` (None: no guest has it) and make the host forget it.
@@ -188,11 +199,17 @@ class Node:
             "LINK": volume.device_path,
             "DOMAIN": domain,
         }
-        return self._run(script, f"volume {volume.id}", values, limit, *more)
+        about = f"volume {volume.id}"
+        if not volume.is_multipath:
+            return self._run(script, about, values, limit, *more)
+        values["EVERY_PORTAL"] = _addresses_and_ports(volume.portals)
+        return self._run(script, about, values, limit * len(volume.portals), *more, last=(_SCRIPTS / "multipath.sh",))
 
-    def _run(self, script: str, about: str, values: Mapping[str, str], limit: int, *more: Path) -> Answer:
+    def _run(
+        self, script: str, about: str, values: Mapping[str, str], limit: int, *more: Path, last: Iterable[Path] = ()
+    ) -> Answer:
         words = (_SCRIPTS / "initiator.sh", _SCRIPTS / "guest.sh", self.hypervisor.words, *more)
-        parts = [path.read_text() for path in (*words, _SCRIPTS / f"{script}.sh")]
+        parts = [path.read_text() for path in (*words, _SCRIPTS / f"{script}.sh", *last)]
         try:
             answer = self.remote.run(self.name, f"one_iscsi {script} {about}", *parts, values=values, limit=limit)
         except RemoteFailure as failure:

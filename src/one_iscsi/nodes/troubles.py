@@ -24,6 +24,15 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "login-refused": ("the target does not let the host in", "see that it exists and is open to the host's address"),
     "login-failed": ("the login failed", "see the host's iscsid and the storage server"),
     "record-failed": ("the node record cannot be written or deleted", "see iscsiadm -m node on the host"),
+    "no-multipathd": (
+        "multipathd does not run, and the volume has several portals",
+        "install multipath-tools there, or run onevolume host prepare",
+    ),
+    "no-map": ("multipathd does not join the paths", "see the blacklist in its configuration, and its log"),
+    "shared-identity": (
+        "the disk has an identity that others may have, too",
+        "give it a scsi_id and a scsi_sn of its own on the storage server, or register it with one portal",
+    ),
     "no-device": ("the disk does not appear", "see that the target has this LUN, and that udev runs on the host"),
     "wrong-size": ("the disk is not the volume", "see which LUN the target offers; nothing was given to the guest"),
     "wrong-serial": ("the disk is not the volume", "see which LUN the target offers; nothing was given to the guest"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,10 +86,10 @@ class StorageServer(Protocol):
     def target(self, volume: Volume) -> TargetInfo:
         """The volume's disk; ``no-target`` if it is gone."""
 
-    def open(self, volume: Volume, address: str, initiator: str) -> Chap | None:
+    def open(self, volume: Volume, addresses: Collection[str], initiator: str) -> Chap | None:
         """Let this initiator in, nobody else, with a fresh secret; None if the server asks for none.
 
-        Some kinds go by the IP address it comes from, others by its name: each is told both.
+        Some kinds go by the IP addresses it comes from, others by its name: each is told both.
         An earlier secret is void, but a session of this initiator stays. ``in-use``: somebody else is logged in.
         """
 

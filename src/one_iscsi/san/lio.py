@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 from one_iscsi.iscsi import check_iqn
@@ -20,6 +21,6 @@ class Lio(ScriptedServer):
         "missing-tool": "install targetcli there",
     }
 
-    def open(self, volume: Volume, address: str, initiator: str) -> Chap:
+    def open(self, volume: Volume, addresses: Collection[str], initiator: str) -> Chap:
         """Let the initiator of this name in, nobody else."""
-        return super().open(volume, address, check_iqn(initiator))
+        return super().open(volume, addresses, check_iqn(initiator))

@@ -6,7 +6,7 @@ import ipaddress
 import re
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -75,15 +75,12 @@ class ScriptedServer:
         """The volume's disk; ``no-target`` if it is gone."""
         return self._disk(self._run("observe", "look at target", {"IQN": volume.iqn}), volume)
 
-    def open(self, volume: Volume, address: str, initiator: str) -> Chap:
-        """Let this initiator in from this address, nobody else."""
-        try:
-            address = str(ipaddress.ip_address(address))  # as tgt writes it; and "ALL" must not pass
-        except ValueError:
-            raise BadInput(f"{address!r} is not an IP address", "look at what the host told about itself") from None
+    def open(self, volume: Volume, addresses: Collection[str], initiator: str) -> Chap:
+        """Let this initiator in from these addresses, nobody else."""
+        given = " ".join(map(_address, addresses))
         alphabet = string.ascii_letters + string.digits
         chap = Chap(volume.iqn, "".join(secrets.choice(alphabet) for _ in range(_SECRET_LENGTH)))
-        who = {"ADDRESS": address, "INITIATOR": initiator, "CHAP_USER": chap.user, "CHAP_PASSWORD": chap.password}
+        who = {"ADDRESSES": given, "INITIATOR": initiator, "CHAP_USER": chap.user, "CHAP_PASSWORD": chap.password}
         self._run("open", "open target", {"IQN": volume.iqn, "LUN": str(volume.lun), **who})
         return chap
 
@@ -166,6 +163,14 @@ class ScriptedServer:
     def _error(self, code: str, text: str) -> StorageError:
         fix = self.fixes.get(code) or _FIXES.get(code, "")
         return StorageError(f"storage server {self._san.name}: {text}", fix, code)
+
+
+def _address(text: str) -> str:
+    """As tgt writes it; and "ALL" must not pass."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise BadInput(f"{text!r} is not an IP address", "look at what the host told about itself") from None
 
 
 def parse(answer: Answer) -> list[TargetInfo]:

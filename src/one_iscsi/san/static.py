@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NoReturn
 
 from one_iscsi.errors import StorageError
@@ -28,7 +29,7 @@ class Static:
         """Not possible."""
         self._refuse("tell about a target", "look at it from a host")
 
-    def open(self, volume: Volume, address: str, initiator: str) -> Chap | None:
+    def open(self, volume: Volume, addresses: Collection[str], initiator: str) -> Chap | None:
         """Nothing: it is always open."""
         return None
 

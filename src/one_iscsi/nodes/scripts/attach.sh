@@ -21,7 +21,7 @@ give_up() {
 
 # The kernel shows a disk below its session a moment before it shows it in /sys/block.
 disk_is_ready() {
-    find_device && read -r sectors <"/sys/block/$device/size" && [ "$sectors" -gt 0 ]
+    find_disk && read -r sectors <"/sys/block/$device/size" && [ "$sectors" -gt 0 ]
 }
 
 check_identity() {
@@ -75,23 +75,34 @@ EOF
     give_up target-busy "the guest has other disks at $TARGETS"
 }
 
+# --- what is done in another way for a volume with several portals: see multipath.sh --------------------------------
+
+connect() {
+    say CLEAN yes
+    iscsi -o new || fail record-failed "$(iscsi_reason)" # it replaces one that was left over
+    say CLEAN no
+    fill_record || give_up record-failed "$out"
+    log_in || give_up "$trouble" "$(iscsi_reason)"
+}
+
+# Sets $device to what is to be plugged in, once it is certain that it is the volume.
+wait_for_device() {
+    wait_until 20 disk_is_ready || give_up no-device "LUN $LUN does not show up, or has no bytes"
+    check_identity
+}
+
 main() {
     say PLUG_TRIED no
     target='' plug_tried='' FORCE=''
     lock "$IQN" 60
-    if find_session; then
+    if is_logged_in; then
         session_is_new=no
         [ -z "$DOMAIN" ] || look_at_guest
     else
         session_is_new=yes
-        say CLEAN yes
-        iscsi -o new || fail record-failed "$(iscsi_reason)" # it replaces one that was left over
-        say CLEAN no
-        fill_record || give_up record-failed "$out"
-        log_in || give_up "$trouble" "$(iscsi_reason)"
+        connect
     fi
-    wait_until 20 disk_is_ready || give_up no-device "LUN $LUN does not show up, or has no bytes"
-    check_identity
+    wait_for_device
     wait_until 10 link_is_ours || give_up no-device "$LINK does not lead to $device"
     if [ -n "$DOMAIN" ] && [ -z "$target" ]; then
         plug

@@ -57,6 +57,12 @@ main() {
     may_run tee /sys/block/sda/device/delete
     may_run tee /sys/block/sda/device/rescan
     may_run blockdev --flushbufs /dev/sda
+    may_run multipath -a /dev/sda
+    may_run multipath -f 36001405000000000000000000000000a
+    may_run multipathd add path sda
+    may_run multipathd resize map 36001405000000000000000000000000a
+    may_run dmsetup message 36001405000000000000000000000000a 0 fail_if_no_path
+    may_run blockdev --flushbufs /dev/dm-0
     may_wipe
     name=$(initiator_name)
     good_if name '' [ -n "$name" ]

@@ -15,6 +15,10 @@ guest=
 
 # Sets $ours and $state to where the guest has our device and how; 1 if it does not have it. Reads $disks.
 find_ours() {
+    [ -n "$LINK" ] || find_device || {
+        ours=
+        return 1
+    }
     while read -r ours state source; do
         [ "$source" != "$LINK" ] || return 0
     done <<EOF

@@ -5,6 +5,8 @@
 # CHAP_USER, CHAP_PASSWORD (empty: none), CHAP_TARGET_USER, CHAP_TARGET_PASSWORD (what the target must present; empty:
 # nothing). Set here: session (a number), device (a kernel name such as sdb).
 
+more_settings='' # for the record
+
 # iscsi ARGUMENT…: iscsiadm for our target and portal, at most four times while its exit code means "not now":
 # 4 connection, 6 database locked, 18 and 20 iscsid, 28 busy, 29 again, 33 (iscsi_err.h). A portal that does not answer,
 # 8, or takes the connection and says nothing, 11, has been waited for already.
@@ -44,7 +46,7 @@ no_session() {
 
 # Sets $device to the disk of our LUN in our session; 1 if there is none (yet).
 # Links in /dev may still be those of a disk that was there before: they are not asked.
-find_device() {
+find_disk() {
     device=
     find_session || return 1
     for device in /sys/class/iscsi_session/session"$session"/device/target*/*:"$LUN"/block/*; do
@@ -63,6 +65,15 @@ link_is_ours() {
     [ "$LINK" -ef "/dev/$device" ]
 }
 
+is_recorded() {
+    iscsi -o show
+    case $? in
+        0) return 0 ;;
+        21) return 1 ;;
+    esac
+    fail record-failed "$(iscsi_reason)"
+}
+
 # Append our settings to the node record, all in one write; what comes later in the file wins. The file has mode 0600,
 # whereas a password given to iscsiadm itself would be in the list of processes.
 fill_record() {
@@ -73,7 +84,7 @@ fill_record() {
 node.session.scan = auto
 node.session.initial_login_retry_max = 1
 node.conn[0].timeo.login_timeout = 5
-'
+'"$more_settings"
     [ -z "$CHAP_USER" ] || feed="${feed}node.session.auth.authmethod = CHAP
 node.session.auth.username = $CHAP_USER
 node.session.auth.password = $CHAP_PASSWORD
@@ -114,13 +125,15 @@ nobody_else() {
     done
 }
 
+write_back() {
+    root 30 blockdev --flushbufs "/dev/$device" || [ "$FORCE" = yes ] || fail flush-failed "$out"
+}
+
 # Write back what is cached and remove the disk, in this order. FORCE=yes: even if it cannot be written back.
 remove_device() {
     read -r sectors <"/sys/block/$device/size"
     # A LUN that is gone on the server stays as a disk of no bytes: nothing of it can be written.
-    if [ "${sectors:-0}" != 0 ]; then
-        root 30 blockdev --flushbufs "/dev/$device" || [ "$FORCE" = yes ] || fail flush-failed "$out"
-    fi
+    [ "${sectors:-0}" = 0 ] || write_back
     feed=1
     root 30 tee "/sys/block/$device/device/delete" || [ "$FORCE" = yes ] || fail delete-failed "$out"
     feed=
@@ -136,9 +149,9 @@ log_out() {
     wait_until 10 no_session || fail logout-failed "the session is still there"
 }
 
-# Make the host forget the volume: disk, session, record.
-let_go() {
-    find_device
+# Make the host forget what it has through our portal: disk, session, record.
+forget() {
+    find_disk
     if [ -n "$session" ]; then
         nobody_else || fail in-use "$other of the same target is in use"
         [ -z "$device" ] || remove_device
@@ -149,4 +162,23 @@ let_go() {
         0 | 21) ;; # 21: no such record
         *) fail record-failed "$(iscsi_reason)" ;;
     esac
+}
+
+# --- what is done in another way for a volume with several portals: see multipath.sh --------------------------------
+
+is_logged_in() {
+    find_session
+}
+
+# Sets $device to what a guest gets; 1 if there is none (yet).
+find_device() {
+    find_disk
+}
+
+has_record() {
+    is_recorded
+}
+
+let_go() {
+    forget
 }

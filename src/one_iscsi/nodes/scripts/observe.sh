@@ -8,12 +8,7 @@ main() {
         say GUEST yes
         find_ours && say TARGET "$ours" && say STATE "$state"
     fi
-    find_session && say SESSION yes
+    is_logged_in && say SESSION yes
     find_device && say DEVICE "$device"
-    iscsi -o show
-    case $? in
-        0) say RECORD yes ;;
-        21) say RECORD no ;;
-        *) fail record-failed "$(iscsi_reason)" ;;
-    esac
+    if has_record; then say RECORD yes; else say RECORD no; fi
 }

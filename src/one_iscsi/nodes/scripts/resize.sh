@@ -9,16 +9,25 @@ has_wanted_size() {
     read -r sectors <"/sys/block/$device/size" && bytes=$((sectors * 512)) && [ "$bytes" = "$WANTED_SIZE" ]
 }
 
+rescan_disk() {
+    feed=1
+    root 30 tee "/sys/block/$device/device/rescan" || fail not-grown "$out"
+    feed=
+    wait_until 5 has_wanted_size || fail not-grown "$device has $bytes bytes instead of $WANTED_SIZE"
+}
+
+# Another way for a volume with several portals: see multipath.sh.
+rescan() {
+    rescan_disk
+}
+
 main() {
     lock "$IQN" 60
     if ! find_device; then
         [ -z "$DOMAIN" ] || fail no-device "this host is not logged in"
         return 0
     fi
-    feed=1
-    root 30 tee "/sys/block/$device/device/rescan" || fail not-grown "$out"
-    feed=
-    wait_until 5 has_wanted_size || fail not-grown "$device has $bytes bytes instead of $WANTED_SIZE"
+    rescan
     [ -n "$DOMAIN" ] || return 0
     hv_disks || fail no-domain "$(hv_reason)"
     find_ours || fail not-grown "the guest does not have the disk"

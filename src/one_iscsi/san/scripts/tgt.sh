@@ -2,7 +2,7 @@
 # shellcheck disable=SC2034,SC2154  # $out, $tid and their like are set by the other scripts, $IQN and its like by the caller
 # A storage server with tgt: one target with one disk for each volume.
 #
-# Values: those of target.sh; for open also ADDRESS, CHAP_USER, CHAP_PASSWORD.
+# Values: those of target.sh; for open also ADDRESSES (of one initiator), CHAP_USER, CHAP_PASSWORD.
 #
 # What lets an initiator in is its address OR its name; names are never used here, and removed when they are found.
 # A target without an account asks for no secret: hence addresses are always closed first and opened last.
@@ -74,10 +74,10 @@ all_closed() {
 open() {
     find_target
     for other in $from; do
-        [ "$other" = "$ADDRESS" ] || fail in-use "$other is logged in to $IQN"
+        case " $ADDRESSES " in *" $other "*) ;; *) fail in-use "$other is logged in to $IQN" ;; esac
     done
     say BEGAN yes
-    remember "$ADDRESS" "$CHAP_PASSWORD"
+    remember "$ADDRESSES" "$CHAP_PASSWORD"
     if [ -n "$accesses" ]; then
         close_access
         look
@@ -92,7 +92,9 @@ open() {
         tgt --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"
     fi
     tgt --op bind --mode account --tid "$tid" --user "$CHAP_USER"
-    tgt --op bind --mode target --tid "$tid" --initiator-address "$ADDRESS"
+    for address in $ADDRESSES; do
+        tgt --op bind --mode target --tid "$tid" --initiator-address "$address"
+    done
 }
 
 # A target that tgtd has not made again yet, after a restart, is closed where tgtd reads it.

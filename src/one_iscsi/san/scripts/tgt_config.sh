@@ -12,7 +12,7 @@ is_ours() {
     [ -e "$config" ] || { [ ! -x "$CONFIG_DIR" ] && root 10 cat "$config" && out=; }
 }
 
-# remember [ADDRESS PASSWORD]: nothing for a target somebody else made.
+# remember [ADDRESSES PASSWORD]: nothing for a target somebody else made.
 remember() {
     is_ours || return 0
     if [ -n "$(field DISK 1)" ]; then
@@ -33,12 +33,17 @@ read_config() {
     out= # it may have had a password
 }
 
-# save_config LUN SCSI-ID SERIAL PATH [ADDRESS PASSWORD]: whole or not at all, readable by root alone from its first
+# save_config LUN SCSI-ID SERIAL PATH [ADDRESSES PASSWORD]: whole or not at all, readable by root alone from its first
 # byte, and on the disk: after a power failure nobody may get in who was locked out before.
 save_config() {
+    open_to=
+    for address in ${5:-$NOBODY}; do
+        open_to="${open_to}initiator-address $address
+"
+    done
     feed=$(printf '%s\n' "# made by one_iscsi, which rewrites it" "<target $IQN>" "<backing-store $4>" "lun $1" \
         "scsi_id $2" "scsi_sn $3" "</backing-store>" ${6:+"incominguser $IQN $6"} \
-        "initiator-address ${5:-$NOBODY}" "</target>")"
+        "$open_to</target>")"
 "
     root 10 install -m 600 /dev/stdin "$config.new" || fail config "$out"
     # shellcheck disable=SC2034  # read by root
