@@ -178,6 +178,7 @@ class LabSite(Site):
     """The lab's node. Every test makes its own targets and guests, and leaves none."""
 
     portal = Portal("127.0.0.1")
+    second = Portal("10.1.0.2")
     name = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
 
     def __init__(self) -> None:
@@ -207,12 +208,44 @@ class LabSite(Site):
         """Run something on the node, as root."""
         return self.lab("ssh", "-r", self.name, script)
 
+    def run_multipathd(self, runs: bool = True) -> None:
+        """And the server has its second address."""
+        self.run(
+            f"ip addr replace {self.second.address}/32 dev lo; rm -f /etc/multipath.conf;"
+            "multipathd shutdown; timeout 20 sh -c 'while pidof multipathd; do sleep 0.1; done'"
+        )
+        if runs:
+            self.run(
+                "modprobe -a dm_multipath dm_service_time scsi_dh_alua; mkdir -p /run/multipath; multipathd;"
+                "timeout 20 sh -c 'until multipathd show daemon; do sleep 0.1; done'"
+            )
+
+    def blacklist(self) -> None:
+        self.run("printf '%s\\n' 'blacklist {' 'devnode \"^sd\"' '}' >/etc/multipath.conf; multipathd reconfigure")
+
+    def lose_portal(self, portal: Portal) -> None:
+        if portal == self.second:
+            self.run(f"ip addr del {portal.address}/32 dev lo")
+        else:
+            self.lab("target", "freeze")
+
+    def maps(self) -> list[str]:
+        return self.run("cat /sys/block/dm-*/dm/uuid 2>/dev/null | sed -n s/^mpath-//p").split()
+
+    def paths(self, device: str) -> int:
+        return int(self.run(f"ls /sys/block/{device}/slaves | wc -l"))
+
+    def share_identity(self, name: str) -> None:
+        change = "--op update --mode logicalunit --lun 1 --params scsi_sn=beaf11"
+        self.run(f"tgtadm --lld iscsi {change} --tid {self.tid(name)}")
+
     def clean_up(self) -> None:
         self.lab("target", "thaw")
+        self.run(f"ip addr del {self.second.address}/32 dev lo; multipathd shutdown; rm -f /etc/multipath.conf; :")
         self.run("for d in one-7 one-8; do xl unpause $d; done 2>/dev/null; :")
         for guest in (self.guest, OTHER_GUEST):
             self.run(f"xl block-list {guest} | awk '/^[0-9]/ {{ print $1 }}' | xargs -rn1 xl block-detach {guest}")
-        self.run("iscsiadm -m node -u; iscsiadm -m node -o delete; :")
+        self.run("multipath -F; iscsiadm -m node -u; iscsiadm -m node -o delete; :")
         for name in self.made:
             self.lab("target", "delete", name)
 
