@@ -197,14 +197,18 @@ def _serves(san: San, host: FrontendHost) -> bool:
 
 def _hosts(core: Core, hosts: list[FrontendHost]) -> list[Finding]:
     sans = core.store.sans()
-    volumes = frozenset(volume.iqn for volume in core.store.volumes())
+    volumes = frozenset(volume.iqn for volume in core.store.volumes() if not volume.is_multipath)
+    several = core.sans_with_several_portals()
 
     def one(host: FrontendHost) -> Checked:
         from one_iscsi.nodes import Checked
 
-        portals = sorted({portal for san in sans if _serves(san, host) for portal in san.portals}, key=str)
+        serving = [san for san in sans if _serves(san, host)]
+        portals = sorted({portal for san in serving for portal in san.portals}, key=str)
+        multipath = any(san.id in several for san in serving)
+        node = core.node(host.name, host.vm_mad)
         found: list[Finding] = []
-        checked = _try(found, f"host {host.name}", lambda: core.node(host.name, host.vm_mad).check(portals, volumes))
+        checked = _try(found, f"host {host.name}", lambda: node.check(portals, volumes, multipath))
         return checked or Checked(found)
 
     checked = dict(zip((host.name for host in hosts), _at_once(one, hosts)))

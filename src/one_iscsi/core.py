@@ -111,6 +111,11 @@ class Core:
             raise trouble(host, f"volume {volume.id}", "no-multipathd", "", clean=True, plug_tried=False)
         return sorted({known.sources[portal.address] for portal in volume.portals})
 
+    def sans_with_several_portals(self) -> frozenset[int]:
+        """The ids of storage servers whose volumes take a multipathd on the hosts, some of them at least."""
+        makers = {san.id for san in self.store.sans() if len(san.portals) > 1}
+        return frozenset(makers | {volume.san_id for volume in self.store.volumes() if volume.is_multipath})
+
     def initiator(self, host: str) -> str:
         """The initiator name of a host that ``sources`` was asked about."""
         known = self.store.host(host)

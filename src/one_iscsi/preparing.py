@@ -69,4 +69,5 @@ def prepare(core: Core, host: str) -> list[tuple[bool, str]]:
 
 def _values(core: Core, host: str) -> dict[str, str]:
     taken = [other.initiator for other in core.store.hosts() if other.name != host]
-    return {"SUDOERS": _SUDOERS.read_text().rstrip("\n"), "TAKEN": "\n".join(taken)}
+    several = "yes" if core.sans_with_several_portals() else ""
+    return {"SUDOERS": _SUDOERS.read_text().rstrip("\n"), "TAKEN": "\n".join(taken), "SEVERAL": several}

@@ -181,6 +181,22 @@ def test_a_guests_disk_that_the_host_has_taken(cloud: Cloud) -> None:
     assert found == f"critical host node1: sda, the disk of {iqn('v1')}, is held by the host itself (mpath-36001)"
 
 
+def test_volumes_with_several_portals_take_a_multipathd_and_hold_their_disks(cloud: Cloud, portal: str) -> None:
+    cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
+    cloud.ok("register", iqn("v1"), "--san", "alpha", "--portal", portal, "--portal", "127.0.0.2", "--assume-clean")
+    [lvm] = wrong(cloud, "--host", "node1", code=0)
+    assert lvm.startswith("warning host node1: LVM looks into guests' disks")
+    assert "dm-uuid-mpath" in cloud("check", "--host", "node1").out
+    with cloud.node1.changing() as state:
+        state["lvm"] = 'global_filter=["r|by-path/.*-iscsi-|","r|^/dev/disk/by-id/dm-uuid-mpath-.*|"]\n'
+    cloud.ok("attach", "7", "1M")
+    assert wrong(cloud, "--host", "node1", code=0) == []
+    with cloud.node1.changing() as state:
+        state["find_multipaths"] = ""
+    [found] = wrong(cloud, "--host", "node1")
+    assert found == "critical host node1: multipathd does not run, and there are volumes with several portals"
+
+
 def test_a_portal_a_host_cannot_reach(cloud: Cloud) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         dead = closed.getsockname()[1]

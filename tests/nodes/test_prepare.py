@@ -15,6 +15,7 @@ import pytest
 
 from one_iscsi import preparing
 from one_iscsi.core import Core
+from one_iscsi.iscsi import Portal
 from one_iscsi.store import Actor, Store
 
 HERE = Path(__file__).parent
@@ -24,6 +25,7 @@ FROM_ETC = ("passwd", "group", "shadow", "nsswitch.conf", "ld.so.cache", "altern
 
 INSTALL = """
 cp {bin}/later/* {bin}/
+case $* in *multipath*) cp {bin}/multipath-tools/* {bin}/ ;; esac
 case $* in *iscsi*) mkdir -p /etc/iscsi; echo GenerateName=yes >/etc/iscsi/initiatorname.iscsi ;; esac
 """
 PROGRAMS = {
@@ -33,12 +35,15 @@ PROGRAMS = {
 case "$*" in
     "-q is-enabled iscsid.socket") [ -e {dir}/enabled ] ;;
     "enable --now iscsid.socket") touch {dir}/enabled; {bin}/iscsid ;;
+    "enable --now multipathd.service") {bin}/multipathd ;;
     stop*) {bin}/iscsiadm -k 0 ;;
     *) exit 1 ;;
 esac
 """,
     "multipathd": """
+[ "$*" != "" ] || exec touch {dir}/multipath
 [ -e {dir}/multipath ] || exit 1
+case "$*" in "show daemon") echo "pid 1 idle"; exit ;; esac
 case $1 in show) echo defaults "{{"; cat {dir}/multipath; echo "}}"; [ -e {dir}/stubborn ] || {{
     ! [ -e {dir}/reconfigured ] || cat /etc/multipath/conf.d/*; }} | tac ;;
     reconfigure) touch {dir}/reconfigured
@@ -204,6 +209,29 @@ def test_multipathd_that_takes_every_disk_is_told_otherwise(host: BareHost) -> N
     assert "done /etc/multipath/conf.d/one_iscsi.conf sets find_multipaths to yes" in done.stdout
     assert done.stdout.endswith("ok   multipathd does not take guests' disks\n")
     assert "find_multipaths yes" in (host.folder / "etc/multipath/conf.d/one_iscsi.conf").read_text()
+
+
+@pytest.mark.parametrize("init", ["systemd", "none"])
+@pytest.mark.parametrize(("family", "package"), [("debian", "multipath-tools"), ("redhat", "device-mapper-multipath")])
+def test_volumes_with_several_portals_take_a_multipathd(tmp_path: Path, family: str, init: str, package: str) -> None:
+    host = BareHost(tmp_path, family, init)
+    host.store.add_san("tgt1", "static", [Portal("10.0.0.1"), Portal("10.0.1.1")])
+    (host.bin / "multipath-tools").mkdir()
+    (host.bin / "multipathd").rename(host.bin / "multipath-tools" / "multipathd")
+
+    done = host.run(times=2)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "done multipathd started" in done.stdout
+    assert "\nok   multipathd runs\n" in done.stdout
+    assert package in host.calls()
+    assert "find_multipaths yes" in (host.folder / "etc/multipath.conf").read_text()
+
+
+def test_multipathd_that_does_not_start(host: BareHost) -> None:
+    host.store.add_san("tgt1", "static", [Portal("10.0.0.1"), Portal("10.0.1.1")])
+    host.program(host.bin / "multipathd", "exit 1")
+    assert "ERROR multipathd does not start" in host.run().stderr
 
 
 def test_multipathd_that_does_not_listen(host: BareHost) -> None:

@@ -29,6 +29,11 @@ _MEANINGS = {
         "the portal {} takes no connection from here",
         "see to the storage server, the network and firewalls between the two",
     ),
+    "multipathd": Meaning(
+        "multipathd runs, for volumes with several portals",
+        "multipathd does not run, and there are volumes with several portals",
+        "install multipath-tools and start it, or run onevolume host prepare",
+    ),
     "hypervisor": Meaning(
         "the hypervisor answers to oneadmin",
         "the hypervisor does not answer to oneadmin",
@@ -43,10 +48,18 @@ _SKEW = 5
 _TAKES_ALL = frozenset({"no", "off", "greedy"})
 
 _LVM_FIX = (
-    'put global_filter = [ "r|^/dev/disk/by-path/.*-iscsi-.*|" ] into /etc/lvm/lvm.conf, with an accepting pattern '
-    "before it for iSCSI disks of the host's own"
+    "put global_filter = [ {} ] into /etc/lvm/lvm.conf, with an accepting pattern before it for iSCSI disks of the "
+    "host's own"
 )
-_GUEST_DISK = ("/dev/sdzz", "/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-iqn.2026-01.com.example:v-lun-1")
+#: The names of a guest's disk, with the pattern that keeps LVM out of it.
+_BY_ONE_PORTAL = (
+    ("/dev/sdzz", "/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-iqn.2026-01.com.example:v-lun-1"),
+    '"r|^/dev/disk/by-path/.*-iscsi-.*|"',
+)
+_BY_SEVERAL = (
+    ("/dev/dm-99", "/dev/mapper/mpathzz", f"/dev/disk/by-id/dm-uuid-mpath-3{'6' * 32}"),
+    '"r|^/dev/disk/by-id/dm-uuid-mpath-.*|"',
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,9 @@ class Checked:
     initiator: str = ""
 
 
-def judge(where: str, answer: Answer, began: float, ended: float, volumes: Collection[str]) -> Checked:
-    """What ``check.sh`` said; ``began`` and ``ended`` are this machine's clock, ``volumes`` the IQNs of ours."""
+def judge(where: str, answer: Answer, began: float, ended: float, volumes: Collection[str], multipath: bool) -> Checked:
+    """What ``check.sh`` said; ``began`` and ``ended`` are this machine's clock, ``volumes`` and ``multipath`` as in
+    ``Node.check``."""
     found = findings(where, answer, _MEANINGS)
     clock = int(answer.get("CLOCK", "0"))
     skew = max(began - clock - 1, clock - ended, 0)
@@ -67,7 +81,7 @@ def judge(where: str, answer: Answer, began: float, ended: float, volumes: Colle
         found.append(Finding(where, what, fix, WARNING))
     else:
         found.append(Finding(where, "its clock is the front end's"))
-    found += [*_multipath(where, answer), *_lvm(where, answer), *_held(where, answer, volumes)]
+    found += [*_multipath(where, answer), *_lvm(where, answer, multipath), *_held(where, answer, volumes)]
     return Checked(found, answer.get("INITIATOR"))
 
 
@@ -81,15 +95,16 @@ def _multipath(where: str, answer: Answer) -> list[Finding]:
     return []
 
 
-def _lvm(where: str, answer: Answer) -> list[Finding]:
+def _lvm(where: str, answer: Answer, multipath: bool) -> list[Finding]:
     said = dict(line.split("=", 1) for line in answer.all("LVM") if "=" in line)
     if not said:
         return []
     by_file = said.get("use_devicesfile") == "1" and "devices_file" in said
-    if by_file or lvm_rejects(said.get("global_filter", ""), _GUEST_DISK):
+    disks = (_BY_ONE_PORTAL, _BY_SEVERAL) if multipath else (_BY_ONE_PORTAL,)
+    if by_file or all(lvm_rejects(said.get("global_filter", ""), names) for names, _ in disks):
         return [Finding(where, "LVM does not look into guests' disks")]
     what = "LVM looks into guests' disks: a volume group a guest makes on one is activated on the host"
-    return [Finding(where, what, _LVM_FIX, WARNING)]
+    return [Finding(where, what, _LVM_FIX.format(", ".join(pattern for _, pattern in disks)), WARNING)]
 
 
 def lvm_rejects(patterns: str, names: Collection[str]) -> bool:

@@ -85,23 +85,24 @@ class Node:
     def visit(self, *portals: Portal) -> Visit:
         """Learn of a host never seen before how it reaches these portals."""
         addresses = " ".join(portal.address for portal in portals)
-        answer = self._run("visit", f"portal {', '.join(map(str, portals))}", {"ADDRESSES": addresses}, _VISIT)
+        answer = self._run("visit", f"portal {', '.join(map(str, portals))}", {"ADDRESSES": addresses}, _VISIT, LOOKING)
         sources = dict(line.split(" ", 1) for line in answer.all("SOURCE"))
         return Visit(answer.get("INITIATOR"), sources, answer.get("MULTIPATH") == "yes")
 
-    def check(self, portals: Iterable[Portal] = (), volumes: Collection[str] = ()) -> Checked:
-        """What the host has and lacks, and whether it reaches these portals; ``volumes``: the IQNs of all of ours.
+    def check(self, portals: Iterable[Portal] = (), volumes: Collection[str] = (), multipath: bool = False) -> Checked:
+        """What the host has and lacks, and whether it reaches these portals; ``volumes``: the IQNs of all of ours with
+        one portal. With ``multipath`` there are others, too, which take a multipathd.
 
         Without an answer that is all there is to find.
         """
         where = f"host {self.name}"
-        values = {"PORTALS": _addresses_and_ports(portals)}
+        values = {"PORTALS": _addresses_and_ports(portals), "SEVERAL": "yes" if multipath else ""}
         began = time.time()
         try:
             answer = self._run("check", "check", values, _CHECK + 6 * len(values["PORTALS"].split()), LOOKING)
         except NodeError as error:
             return Checked([Finding(where, error.what, error.fix, CRITICAL)])
-        return judge(where, answer, began, time.time(), volumes)
+        return judge(where, answer, began, time.time(), volumes, multipath)
 
     def attach(
         self,
@@ -203,7 +204,9 @@ class Node:
         if not volume.is_multipath:
             return self._run(script, about, values, limit, *more)
         values["EVERY_PORTAL"] = _addresses_and_ports(volume.portals)
-        return self._run(script, about, values, limit * len(volume.portals), *more, last=(_SCRIPTS / "multipath.sh",))
+        return self._run(
+            script, about, values, limit * len(volume.portals), *more, last=(LOOKING, _SCRIPTS / "multipath.sh")
+        )
 
     def _run(
         self, script: str, about: str, values: Mapping[str, str], limit: int, *more: Path, last: Iterable[Path] = ()

@@ -62,6 +62,10 @@ own_initiator_name() {
     case $name in '' | *.example*) return 1 ;; esac
 }
 
+multipathd_answers() {
+    timeout -k 5 10 multipathd show daemon 2>/dev/null | grep -q '^pid'
+}
+
 iscsid_answers() {
     grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
 }

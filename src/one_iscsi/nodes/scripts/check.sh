@@ -1,7 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # What a host has and lacks. Changes nothing. Comes after looking.sh, guest.sh and the words of a hypervisor.
 #
-# Values: PORTALS (address and port of each, in one word with a slash). Says GOOD and BAD (see looking.sh), VERSION, and
+# Values: PORTALS (address and port of each, in one word with a slash), SEVERAL (not empty: volumes have several, which
+# takes a multipathd). Says GOOD and BAD (see looking.sh), VERSION, and
 # what only the front end can judge: INITIATOR, CLOCK, FIND_MULTIPATHS, LVM, HELD (a target and what holds its disk).
 
 # Prints the initiator's name; 1 if there is none of its own.
@@ -71,6 +72,7 @@ main() {
     good_if module '' has_module
     good_if udev '' [ -e /run/udev/control ]
     say CLOCK "$(date +%s)"
+    [ -z "$SEVERAL" ] || good_if multipathd '' multipathd_answers
     look_at_multipath
     look_at_lvm
     look_at_disks

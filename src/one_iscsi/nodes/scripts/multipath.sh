@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # A volume with several portals: each is a path with a record, a session and a disk of its own, and multipathd makes one
-# map of the disks, which is what a guest gets. Comes last: it redefines what one portal needs in a simpler form.
+# map of the disks, which is what a guest gets. Comes after looking.sh, and last: it redefines what one portal needs in a simpler form.
 #
 # Values besides those of initiator.sh: EVERY_PORTAL (address and port of each, in one word with a slash). LINK may be empty:
 # the map tells it. ADDRESS, PORT and PORTAL are those of the portal that is being looked at.
@@ -74,7 +74,7 @@ is_ours() {
 # Before anything is changed.
 connect() {
     say CLEAN yes
-    timeout -k 5 10 multipathd show daemon 2>/dev/null | grep -q '^pid' || fail no-multipathd "nobody would join the paths"
+    multipathd_answers || fail no-multipathd "nobody would join the paths"
 }
 
 wait_for_device() {

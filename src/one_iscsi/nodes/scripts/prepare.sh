@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # Make a host ready to carry volumes, as root: Debian, Red Hat and what descends from them. Can run any number of times.
 # Comes after looking.sh. Values: SUDOERS (the text of one_iscsi.sudoers), TAKEN (initiator names of other hosts, one a
-# line). Says DONE for what was changed, GOOD for what was right already, INITIATOR at the end.
+# line), SEVERAL (not empty: volumes have several portals, which takes a multipathd). Says DONE for what was changed, GOOD for what was right already, INITIATOR at the end.
 
 NAME_FILE=/etc/iscsi/initiatorname.iscsi
 SUDOERS_FILE=/etc/sudoers.d/one_iscsi
@@ -18,20 +18,26 @@ last_line() {
     printf '%s\n' "$out" | sed -n '$p'
 }
 
+# fetch PACKAGES-OF-DEBIAN PACKAGES-OF-RED-HAT
+fetch() {
+    # shellcheck disable=SC2086 # they are words
+    if command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        set -- apt-get -qq -y install --no-install-recommends $1
+        limited 240 "$@" || { limited 120 apt-get -qq update && limited 240 "$@"; } || fail packages "apt-get: $(last_line)"
+    else
+        manager=$(command -v dnf || command -v yum) ||
+            fail packages "neither apt-get nor dnf nor yum is here: install by hand $1"
+        limited 400 "$manager" -qy install $2 || fail packages "${manager##*/}: $(last_line)"
+    fi
+}
+
 install_packages() {
     if command -v iscsiadm >/dev/null && command -v sudo >/dev/null; then
         say GOOD "open-iscsi and sudo are installed"
         return
     fi
-    if command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
-        set -- apt-get -qq -y install --no-install-recommends open-iscsi sudo
-        limited 240 "$@" || { limited 120 apt-get -qq update && limited 240 "$@"; } || fail packages "apt-get: $(last_line)"
-    else
-        manager=$(command -v dnf || command -v yum) ||
-            fail packages "neither apt-get nor dnf nor yum is here: install open-iscsi and sudo by hand"
-        limited 400 "$manager" -qy install iscsi-initiator-utils sudo || fail packages "${manager##*/}: $(last_line)"
-    fi
+    fetch "open-iscsi sudo" "iscsi-initiator-utils sudo"
     command -v iscsiadm >/dev/null || fail packages "iscsiadm is still missing"
     say DONE "open-iscsi and sudo installed"
 }
@@ -150,6 +156,21 @@ tame_multipath() {
     say DONE "$MULTIPATH_FILE sets find_multipaths to yes"
 }
 
+# On Red Hat it does not start without this file.
+run_multipathd() {
+    [ -n "$SEVERAL" ] || return 0
+    if multipathd_answers; then
+        say GOOD "multipathd runs"
+        return
+    fi
+    command -v multipathd >/dev/null || fetch "multipath-tools" "device-mapper-multipath"
+    [ -e /etc/multipath.conf ] || printf '%s\n' 'defaults {' '    find_multipaths yes' '}' >/etc/multipath.conf ||
+        fail multipath "/etc/multipath.conf cannot be written"
+    if is_systemd; then limited 60 systemctl enable --now multipathd.service; else limited 60 multipathd; fi
+    within_10_s multipathd_answers || fail multipath "multipathd does not start: $(last_line)"
+    say DONE "multipathd started"
+}
+
 main() {
     [ "$(id -u)" = 0 ] || fail root "this needs root"
     id oneadmin >/dev/null 2>&1 ||
@@ -160,6 +181,7 @@ main() {
     set_initiator_name
     run_iscsid 9>&-
     install_sudoers
+    run_multipathd 9>&-
     tame_multipath
     say INITIATOR "$name"
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
-# What must be known of a host before its first volume. Values: ADDRESSES of portals.
+# What must be known of a host before its first volume. Comes after looking.sh. Values: ADDRESSES of portals.
 # Says INITIATOR (its iSCSI name), SOURCE (a portal's address, and its own towards it) and MULTIPATH.
 
 main() {
@@ -13,5 +13,5 @@ main() {
         [ "$source" != "$route" ] || fail no-route "$route"
         say SOURCE "$there ${source%% *}"
     done
-    if grep -qsx multipathd /proc/[0-9]*/comm; then say MULTIPATH yes; else say MULTIPATH no; fi
+    if multipathd_answers; then say MULTIPATH yes; else say MULTIPATH no; fi
 }
