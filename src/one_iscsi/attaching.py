@@ -234,7 +234,10 @@ def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tu
         if not error.clean:
             return _settle_after(core, op, volume, error)
         _undo(core, op, volume, guest_saw_it=error.plug_tried)
-        if error.code == "login-refused":  # perhaps the host has another address now: right at the next attempt
+        if error.code in (
+            "login-refused",
+            "login-mutual",
+        ):  # perhaps the host has another address now: right at the next attempt
             core.sources(host, vm_mad, volume, again=True)
         raise
     return _confirm(core, op, volume, attachment, attached)

@@ -109,7 +109,7 @@ def test_the_target_shows_who_it_is_too(cloud: Cloud, key: Path) -> None:
 
     said = cloud.ok("chap", "1", *both, *secrets(cloud, SECRET, OTHER))
     error = cloud.refused(8, "attach", "7", "--volume", "1")
-    assert "the CHAP login failed" in error
+    assert "the target does not show the right CHAP secret" in error
     assert not cloud.node1.remains()
     knows_nothing(cloud, said, error)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import stat
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
+from arguments import Arguments
 from cleanroot import LOCATION, PACKAGES, REPOSITORY, CleanRoot, Layout
 from store.mariadb_server import MariaDB
 
@@ -249,26 +248,3 @@ def typed_password(command: list[str]) -> str:
     assert running.returncode == 0, said
     assert "Password for mysql://" in said
     return said
-
-
-class Arguments:
-    """The arguments of every process started meanwhile: what everybody could see in ps."""
-
-    def __enter__(self) -> Arguments:
-        self.lines: set[str] = set()
-        self._old = set(os.listdir("/proc"))
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._end.wait(0.01):
-            for process in set(os.listdir("/proc")) - self._old:
-                with contextlib.suppress(OSError):
-                    arguments = Path("/proc", process, "cmdline").read_bytes()
-                    self.lines.add(arguments.replace(b"\0", b" ").decode(errors="replace"))

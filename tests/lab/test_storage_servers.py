@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from arguments import Arguments
 from rig import MIB, NODE, Lab, iqn
 
-from one_iscsi.errors import StorageError
+from one_iscsi.errors import NodeError, StorageError
 from one_iscsi.iscsi import Portal
-from one_iscsi.model import Chap, San, Volume
+from one_iscsi.model import Chap, Identity, San, Volume
+from one_iscsi.nodes import Node
 from one_iscsi.remote import Remote
 from one_iscsi.san import Exposure, StorageServer, server
 
@@ -38,13 +40,21 @@ _LOG_IN = r"""
 exec 3>&1 >/dev/null 2>&1
 node() {{ iscsiadm -m node -T {iqn} -p {portal} "$@"; }}
 node -o new
-for pair in authmethod=CHAP username={user} password={password}; do
+for pair in authmethod=CHAP username={user} password={password} username_in={target} password_in={shows}; do
     node -o update -n node.session.auth.${{pair%=*}} -v ${{pair#*=}}
 done
 node -o update -n node.startup -v manual
 node --login
 echo $? >&3
 """
+
+# The arguments of every process, over and over, until they are asked for.
+_WATCH = r"""
+: > /tmp/watched
+setsid sh -c 'echo $$ > /tmp/watch
+    while :; do cat /proc/[0-9]*/cmdline; done | tr "\0" " " >> /tmp/watched' < /dev/null > /dev/null 2>&1 &
+"""
+_WATCHED = 'kill -- -"$(cat /tmp/watch)"; cat /tmp/watched; rm /tmp/watch /tmp/watched'
 
 _LEFT = r"""
 lvs --noheadings -o lv_name vg0 | tr -d ' ' | grep -v '^pool$'
@@ -90,7 +100,10 @@ def initiator(lab: Lab) -> str:
 def log_in(lab: Lab, vol: Volume, chap: Chap | None) -> int:
     """The node logs in and stays; iscsiadm's exit code."""
     assert chap
-    words = {"iqn": vol.iqn, "portal": vol.portal, "user": chap.user, "password": chap.password}
+    words = {
+        "iqn": vol.iqn, "portal": vol.portal, "user": chap.user, "password": chap.password,
+        "target": chap.target_user, "shows": chap.target_password,
+    }  # fmt: skip
     return int(lab.root(_LOG_IN.format(**words)))
 
 
@@ -176,6 +189,32 @@ def test_a_volume_is_made_used_grown_and_removed(storage: Lab, kind: str, place:
     san.remove(vol)
     assert left(storage) == []
     assert san.capacity() == before
+
+
+def test_host_and_lio_show_each_other_a_secret_that_is_in_no_list_of_processes(storage: Lab) -> None:
+    san, vol, node = at("lio", "thick"), volume("lio"), Node(Remote(), NODE, "xen")
+    san.create(vol, SCSI_ID)
+    identity = Identity(vol.size_bytes, vol.serial, True)
+    storage.root(_WATCH)
+    with Arguments() as seen:
+        chap = san.open(vol, [HERE], initiator(storage))
+        assert chap
+        assert chap.target_password not in ("", chap.password)
+        assert chap.target_password not in repr(chap)
+        with pytest.raises(NodeError, match="the target does not show the right CHAP secret") as caught:
+            node.login(vol, identity, replace(chap, target_password="of-somebody-else"))
+        assert (caught.value.code, caught.value.clean) == ("login-mutual", True)
+        assert san.observe(vol).sessions == ()
+        storage.target("lio")  # started again it shows the same secret
+        assert node.login(vol, identity, chap).size_bytes == vol.size_bytes
+        node.logout(vol)
+        san.close(vol)
+    seen.lines.add(storage.root(_WATCHED))
+    assert any("auth/password_mutual" in line for line in seen.lines)
+    for secret in (chap.password, chap.target_password, "of-somebody-else"):
+        assert not any(secret in line for line in seen.lines)
+    assert storage.root(f"grep -rlF {chap.target_password} /sys/kernel/config/target /etc/rtslib-fb-target; true") == ""
+    san.remove(vol)
 
 
 @pytest.mark.parametrize("kind", PORTALS)

@@ -115,7 +115,8 @@ class FakeSite(Site):
         self.world.add_target(self.iqn(name), size)
 
     def ask_for_secret(self, name: str, chap: Chap) -> None:
-        self.world.ask_for_secret(self.iqn(name), chap.user, chap.password)
+        shows = (chap.target_user, chap.target_password) if chap.target_user else ()
+        self.world.ask_for_secret(self.iqn(name), chap.user, chap.password, shows)
 
     def close(self, name: str) -> None:
         with self.world.target(self.iqn(name)) as target:
@@ -262,10 +263,15 @@ class LabSite(Site):
         ).strip()
 
     def ask_for_secret(self, name: str, chap: Chap) -> None:
-        self.run(
-            f"tgtadm --lld iscsi --op new --mode account --user {chap.user} --password {chap.password};"
-            f"tgtadm --lld iscsi --op bind --mode account --tid {self.tid(name)} --user {chap.user}"
-        )
+        for user, password, way in (
+            (chap.user, chap.password, ""),
+            (chap.target_user, chap.target_password, "--outgoing"),
+        ):
+            if user:
+                self.run(
+                    f"tgtadm --lld iscsi --op new --mode account --user {user} --password {password};"
+                    f"tgtadm --lld iscsi --op bind --mode account --tid {self.tid(name)} --user {user} {way}"
+                )
 
     def close(self, name: str) -> None:
         self.run(f"tgtadm --lld iscsi --op unbind --mode target --tid {self.tid(name)} -I ALL")

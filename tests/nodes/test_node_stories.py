@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from sites import MIB, OTHER_GUEST, Site
@@ -144,6 +145,20 @@ def test_the_secret_opens_the_target_and_stays_in_no_file(site: Site) -> None:
     site.attach(volume, chap=chap)
     site.detach(volume)
     assert site.nothing_left(volume)
+
+
+@pytest.mark.parametrize("shown", ["another", "none"])
+def test_a_target_that_does_not_show_its_secret_is_not_logged_in_to(site: Site, shown: str) -> None:
+    volume, chap = site.volume("v1"), Chap("user1", "secretpass12", "target1", "itssecret123")
+    site.ask_for_secret("v1", chap if shown == "another" else Chap("user1", "secretpass12"))
+
+    error = trouble(site.attach, volume, chap=replace(chap, target_password="anotherpass1"))
+
+    assert (error.code, error.clean, error.plug_tried) == ("login-mutual", True, False)
+    assert site.nothing_left(volume)
+    site.ask_for_secret("v1", chap)
+    site.attach(volume, chap=chap)
+    site.detach(volume)
 
 
 def test_a_target_that_is_closed(site: Site) -> None:

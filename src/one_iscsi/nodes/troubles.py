@@ -22,6 +22,8 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "portal-dead": ("the portal does not answer", "see that the storage server and its network are up"),
     "login-auth": ("the CHAP login failed", "see the target's account; of a static one: onevolume chap"),
     "login-refused": ("the target does not let the host in", "see that it exists and is open to the host's address"),
+    "login-mutual": ("the target does not show the right CHAP secret, or does not let the host in",
+                     "see who answers at the portal, and that the target is open to the host"),
     "login-failed": ("the login failed", "see the host's iscsid and the storage server"),
     "record-failed": ("the node record cannot be written or deleted", "see iscsiadm -m node on the host"),
     "no-multipathd": (

@@ -16,6 +16,7 @@ class Lio(ScriptedServer):
     kind = "lio"
     scripts = ("target.sh", "lio.sh")
     volume_scripts = ("store.sh", "lio_volumes.sh")
+    is_mutual = True
     fixes: ClassVar = {
         "daemon-down": "there: systemctl enable --now target (Debian: rtslib-fb-targetctl)",
         "missing-tool": "install targetcli there",

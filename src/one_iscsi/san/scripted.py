@@ -7,6 +7,7 @@ import re
 import secrets
 import string
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -57,6 +58,8 @@ class ScriptedServer:
     #: More fixes, by code.
     fixes: ClassVar[Mapping[str, str]] = {}
     can_close = True
+    #: Whether a host sees from a secret of the target that it has reached the right one (mutual CHAP).
+    is_mutual = False
 
     def __init__(self, san: San, remote: Remote) -> None:
         self._san = san
@@ -78,9 +81,13 @@ class ScriptedServer:
     def open(self, volume: Volume, addresses: Collection[str], initiator: str) -> Chap:
         """Let this initiator in from these addresses, nobody else."""
         given = " ".join(map(_address, addresses))
-        alphabet = string.ascii_letters + string.digits
-        chap = Chap(volume.iqn, "".join(secrets.choice(alphabet) for _ in range(_SECRET_LENGTH)))
-        who = {"ADDRESSES": given, "INITIATOR": initiator, "CHAP_USER": chap.user, "CHAP_PASSWORD": chap.password}
+        chap = Chap(volume.iqn, _new_secret())
+        if self.is_mutual:
+            chap = replace(chap, target_user=volume.iqn, target_password=_new_secret())
+        who = {
+            "ADDRESSES": given, "INITIATOR": initiator, "CHAP_USER": chap.user, "CHAP_PASSWORD": chap.password,
+            "CHAP_TARGET_USER": chap.target_user, "CHAP_TARGET_PASSWORD": chap.target_password,
+        }  # fmt: skip
         self._run("open", "open target", {"IQN": volume.iqn, "LUN": str(volume.lun), **who})
         return chap
 
@@ -171,6 +178,11 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise BadInput(f"{text!r} is not an IP address", "look at what the host told about itself") from None
+
+
+def _new_secret() -> str:
+    alphabet = string.ascii_letters + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(_SECRET_LENGTH))
 
 
 def parse(answer: Answer) -> list[TargetInfo]:

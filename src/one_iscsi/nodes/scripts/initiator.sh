@@ -105,7 +105,8 @@ log_in() {
     case $? in
         0 | 15) return 0 ;; # 15: a session exists
         8 | 11) trouble=portal-dead ;;
-        19) trouble=login-refused ;;
+        # iscsid does not tell whether the target refused, or it the target, which did not show the right secret.
+        19) if [ -n "$CHAP_TARGET_USER" ]; then trouble=login-mutual; else trouble=login-refused; fi ;;
         20) trouble=iscsid-down ;;
         24) trouble=login-auth ;;
         *) trouble=login-failed ;;

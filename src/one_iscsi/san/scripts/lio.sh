@@ -4,10 +4,11 @@
 # A storage server with LIO, the target in the kernel: one target with one disk for each volume, all of it in portal
 # group 1. What is done, is done in configfs, whose files everybody may read; targetctl saves it.
 #
-# Values: those of target.sh; for open also INITIATOR, CHAP_USER, CHAP_PASSWORD.
+# Values: those of target.sh; for open also INITIATOR, CHAP_USER, CHAP_PASSWORD, CHAP_TARGET_USER,
+# CHAP_TARGET_PASSWORD.
 #
-# An initiator gets in if it has an access list of its own there, by its name and its secret; removing the list throws it
-# out at once. There is no demo mode, in which anybody would have one.
+# An initiator gets in if it has an access list of its own there, by its name and its secret, and the target shows it a
+# secret in turn; removing the list throws it out at once. There is no demo mode, in which anybody would have one.
 
 CONFIGFS=/sys/kernel/config/target
 FABRIC=$CONFIGFS/iscsi
@@ -151,6 +152,8 @@ open() {
     directory "$acl"
     put "$CHAP_USER" "$acl/auth/userid"
     put "$CHAP_PASSWORD" "$acl/auth/password"
+    put "$CHAP_TARGET_USER" "$acl/auth/userid_mutual"
+    put "$CHAP_TARGET_PASSWORD" "$acl/auth/password_mutual"
     link "$group/lun/lun_$LUN" "$acl/lun_$LUN"
     put 1 "$group/enable" # a drop may have been cut short
     save
