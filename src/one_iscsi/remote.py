@@ -115,21 +115,30 @@ def check_host_name(host: str) -> None:
 
 
 def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
-    """The text sent for a script: all of it is one quoted word in a function that the last line calls.
+    """The text sent for a script: a line that limits it, and the script as a function that its last line calls.
 
-    Hence any cut-off beginning is a syntax error or a definition nobody calls. The word travels through a pipe, never
-    through an argument, a variable of the environment or a file.
+    Hence any cut-off beginning is a syntax error or a definition nobody calls. The shell of a login reads what comes
+    by ssh byte by byte, a system call for each: it gets the first line only, and leaves before it would read more. The
+    rest is read by ``cat`` within the limit, so a text that comes too late is not run at all; it is never in an
+    argument, in a variable of the environment or in a file.
     """
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     script = "\n".join([common(), *map(compact, parts)])
-    text = f'{assignments}{script}\nmain </dev/null && printf "%s\\n" END=ok\n'
-    return f"""one_iscsi() {{
-trap '' HUP PIPE
-printf %s {shlex.quote(text)} | timeout -k 5 {limit} bash -c 'eval "$(cat)"'
-case $? in 124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;; esac
+    return f"""{_limited(limit)}
+one_iscsi() {{
+{assignments}{script}
+main </dev/null && printf "%s\\n" END=ok
 }}
 one_iscsi
 """
+
+
+def _limited(limit: int) -> str:
+    too_late = f"124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;;"
+    return (
+        f"""trap '' HUP PIPE; timeout -k 5 {limit} bash -c 'eval "$(cat)"'; """
+        f"case $? in {too_late} esac; exit"
+    )
 
 
 def common() -> str:

@@ -50,12 +50,24 @@ for part in sys dev etc/iscsi var/tmp run; do mount --bind {host}/root/$part /$p
 export PATH={host}/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec "$@"
 """
+# Whatever the shell of the scripts is, the one of the login leaves to them what it has not read as a script itself.
+_SHELL = """#!/bin/sh
+[ "$1" != -s ] || exec /bin/bash -s
+exec /bin/{shell} "$@"
+"""
 _PROGRAM = """#!{python} -IS
 import sys
 sys.path.insert(0, {here!r})
 from programs import run
 run({world!r}, {host!r})
 """
+
+
+def use_shell(folder: Path, shell: str) -> None:
+    """Let scripts be run by this shell (``bash`` or ``dash``) where ``folder`` is on the PATH."""
+    program = folder / "bash"
+    program.write_text(_SHELL.format(shell=shell))
+    program.chmod(0o755)
 
 
 class World:

@@ -299,7 +299,7 @@ def test_rights_are_missing(xen: FakeSite) -> None:
 
 def test_a_tool_is_missing(kvm: FakeSite) -> None:
     volume = kvm.volume("v1")
-    kvm.world.fault("sudo", code=127, stderr="timeout: failed to run command 'iscsiadm'\n")
+    kvm.world.fault("sudo", code=1, stderr="sudo: iscsiadm: command not found\n")
 
     error = trouble(kvm.attach, volume)
 
@@ -388,7 +388,7 @@ def test_a_host_that_has_everything(site: str, request: pytest.FixtureRequest) -
 def test_a_host_that_lacks_something(xen: FakeSite) -> None:
     (xen.host.folder / "bin" / "xenstore-read").unlink()
     (xen.host.root / "etc/iscsi/initiatorname.iscsi").write_text("GenerateName=yes\n")
-    xen.world.fault("sudo", "-l .* xl block-attach", code=1, stderr=DENIED)
+    xen.world.fault("sudo", "-l xl block-attach", code=1, stderr=DENIED)
 
     lacking = [finding for finding in xen.node.check().findings if not finding.ok]
 

@@ -180,14 +180,31 @@ def test_root_without_the_right_to(real: Real) -> None:
     assert answer.lines == ()
 
 
-def test_root_limits_and_reports(host: str, real: Real) -> None:
+def test_root_limits_and_reports(real: Real) -> None:
     script = """main() {
         root 10 stat -Lc %s /etc/shadow && say SIZE "$out"
         root 10 stat -Lc %s /nosuch || say FAILED "$out"
+        root 10 tgtadm-of-another-server || say NOT reached
     }"""
-    answer = run(host, script)
+    answer = run(SERVER, script)
     assert answer.get("SIZE").isdigit()
     assert "No such file" in answer.get("FAILED")
+    assert answer.error is not None
+    assert answer.error[0] == "missing-tool"
+
+    nobody_writes = "pipe=/var/tmp/one_iscsi-test; mkfifo $pipe; trap 'rm $pipe' EXIT"
+    blocks = 'root 1 dd if=$pipe iflag=nocache count=0 status=none || say STOPPED "$? $out"'
+    answer = run(SERVER, f"main() {{ {nobody_writes}; {blocks}; }}")
+    assert answer.get("STOPPED") == "124 dd did not end within 1 s"
+
+
+def test_what_comes_after_the_limit_is_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    first, _, rest = wrap({"MARK": str(mark)}, ('main() { touch "$MARK"; }',), 1).partition("\n")
+    late = '{ printf "%s\\n" "$1"; sleep 3; printf "%s\\n" "$2"; } | bash -s'
+    said = subprocess.run(["bash", "-c", late, "-", first, rest], capture_output=True, text=True, timeout=30).stdout
+    assert said == "ERROR=timeout the script was stopped after 1 s\n"
+    assert not mark.exists()
 
 
 def test_the_words_of_common_sh() -> None:

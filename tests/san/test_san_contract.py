@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.world import use_shell
 from worlds import HOST, Fake, Real, Refused, volume, wait_for
 
 from one_iscsi.errors import BadInput, StorageError
@@ -234,7 +234,7 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
 
 
 def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
-    (fake.tools / "bash").symlink_to(shutil.which("dash") or pytest.skip("no dash"))
+    use_shell(fake.tools, "dash")
     fake.server = server(replace(fake.row, ssh_host="localhost"), Remote())  # OpenNebula's wrappers need bash
     vol = fake.make(1, disk)
     fake.let_in(1, "ALL")

@@ -18,7 +18,7 @@ SOURCE = LOOKING.parents[1]
 SUDOERS = SOURCE / "one_iscsi.sudoers"
 
 #: Rights for what a machine has instead: the older Xen's tool, and where Red Hat keeps node records.
-INSTEAD = (r" xm ", r" tee -a /var/lib/iscsi/")
+INSTEAD = (r"/xm ", r"/tee -a /var/lib/iscsi/")
 
 
 def rules() -> list[str]:

@@ -30,27 +30,33 @@ fail() {
     exit 0
 }
 
-# root LIMIT COMMAND…: run as root for at most LIMIT (two digits, as sudoers demands) seconds.
+# root LIMIT COMMAND…: run as root for at most LIMIT seconds.
 # It reads $feed, if that is set, as its standard input (a secret must not become an argument, nor a here-document:
 # older shells keep those in files). What it printed, both streams, is in $out; its exit code is the exit code (124:
 # stopped at the limit).
-# oneadmin cannot stop root's processes, so each one is limited where it runs. Not inside $( ), see `fail`.
+# oneadmin cannot stop root's processes, so sudo limits each one: with HUP, which our scripts ignore, TERM, and KILL 2 s
+# later. Not inside $( ), see `fail`.
 root() {
     root_limit=$1
     shift
     if [ -n "${feed:-}" ]; then
-        out=$(printf %s "$feed" | sudo -n timeout -k 5 "$root_limit" "$@" 2>&1)
+        out=$(printf %s "$feed" | sudo -n -T "$root_limit" "$@" 2>&1)
     else
-        out=$(sudo -n timeout -k 5 "$root_limit" "$@" 2>&1 </dev/null)
+        out=$(sudo -n -T "$root_limit" "$@" 2>&1 </dev/null)
     fi
     root_code=$?
     case $root_code:$out in
-        124:* | 137:*) root_code=124 out="$1 did not end within $root_limit s" ;;
-        127:*) fail missing-tool "$1 or sudo is not installed on $(uname -n)" ;;
-        1:*"sudo: a password is required"* | 1:*"sudo: sorry, you must"*)
+        129:* | 137:* | 143:*) root_code=124 out="$1 did not end within $root_limit s" ;;
+        127:* | 1:*"sudo: $1: command not found"* | 1:*"sudo: invalid option"*) root_lacks "$1" ;;
+        1:*"sudo: a password is required"* | 1:*"sudo: sorry, you "*)
+            command -v "$1" >/dev/null || root_lacks "$1"
             fail sudo "$(id -un) may not run $1 as root on $(uname -n): install the sudoers file" ;;
     esac
     return "$root_code"
+}
+
+root_lacks() {
+    fail missing-tool "$1 or sudo (1.8.20 or newer) is not installed on $(uname -n)"
 }
 
 # own_dir: $own_dir is our private directory on this machine, for locks and the state of jobs.
