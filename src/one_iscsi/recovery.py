@@ -71,7 +71,7 @@ def _settle_registration(core: Core, volume: Volume) -> Volume:
 
 def _out_of_error(core: Core, volume: Volume) -> Volume:
     """Nobody may be logged in and nobody may get in; then the volume is wiped again."""
-    wiping.start(core, volumes.out_of_error(core, volume))
+    wiping.start_again(core, volumes.out_of_error(core, volume))
     return core.store.volume(volume.id)
 
 

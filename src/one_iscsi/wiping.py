@@ -142,6 +142,12 @@ def start(core: Core, volume: Volume, host: str = "", vm_mad: str = "", then: st
     return _launch(core, op, wiping)
 
 
+def start_again(core: Core, volume: Volume) -> Op:
+    """The same for a volume whose wipe failed, or never began: it ends as the one that failed was to end."""
+    last = core.store.ops(open_only=False, volume_id=volume.id)[-1:]
+    return start(core, volume, then=last[0].then if last and last[0].kind == KIND else "")
+
+
 def start_or_leave(core: Core, volume: Volume, host: str = "", vm_mad: str = "") -> None:
     """The same after an operation that is itself done: a wipe that cannot start now is told, not raised."""
     try:

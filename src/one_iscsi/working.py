@@ -95,5 +95,5 @@ def _start(core: Core, volume_id: int) -> str:
     volume = core.store.volume(volume_id)
     if volume.status != states.DIRTY:
         return ""  # somebody used it meanwhile, and it may hold data
-    op = wiping.start(core, volume)
+    op = wiping.start_again(core, volume)
     return "its wipe waits for its turn" if op.phase == wiping.QUEUED else "its wipe is started"

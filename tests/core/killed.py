@@ -1,7 +1,8 @@
 """``killed.py MOMENT WORD…`` is ``onevolume WORD…`` that dies by kill -9 at a moment.
 
 after:PHASE    when PHASE has just been committed (``after:reserved``: with the reservation), its side effect not begun
-before:PHASE   when the side effect before PHASE is done and PHASE not yet committed (``before:finish``: the last one)
+before:PHASE   when the side effect before PHASE is done and PHASE not yet committed (``before:finish``: the last one;
+               ``before:reserved``: nothing is in the journal)
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def arm(moment: str) -> None:
         return moved
 
     def dying_begin(self: Store, *arguments: Any, **options: Any) -> Any:
+        if moment == "before:reserved":
+            die()
         begun = begin(self, *arguments, **options)
         if moment == "after:reserved":
             die()

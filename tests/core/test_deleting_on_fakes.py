@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cloud import Cloud, iqn
 from test_creating_on_fakes import assert_nothing_is_left, disks, ids
+from test_work_on_fakes import later
 
 
 def kept(cloud: Cloud, location: str = "thin:vg0/pool0") -> None:
@@ -51,6 +52,44 @@ def test_while_it_is_wiped_nobody_gets_it(cloud: Cloud) -> None:
     assert cloud("recover", "1").code == 11
     assert cloud.ok("recover", "1") == "volume 1 recovered, it is gone\n"
     assert_nothing_is_left(cloud)
+
+
+def failed(cloud: Cloud) -> None:
+    """A volume that is to be deleted, on a storage server whose disk was sick for a while."""
+    kept(cloud)
+    tools = cloud.world.folder / "bin"
+    for name in ("fallocate", "dd"):
+        (tools / name).write_text("#!/bin/sh\necho 'Input/output error' >&2\nexit 1\n")
+        (tools / name).chmod(0o755)
+    assert "Input/output error" in cloud("delete", "1", "--yes", "--wait").err
+    assert cloud.status(1) == "error"
+    for name in ("fallocate", "dd"):
+        (tools / name).unlink()
+
+
+def test_one_whose_wipe_failed_is_still_deleted(cloud: Cloud) -> None:
+    failed(cloud)
+    cloud.ok("recover", "1", "--wait")
+    assert_nothing_is_left(cloud)
+
+
+def test_one_whose_wipe_failed_is_still_deleted_if_recover_was_killed(cloud: Cloud) -> None:
+    failed(cloud)
+    cloud.killed("before:reserved", "recover", "1")
+    assert cloud.status(1) == "dirty"
+    later(cloud)
+    for _ in range(100):
+        cloud.ok("work")
+        if not ids(cloud):
+            break
+    assert_nothing_is_left(cloud)
+
+
+def test_one_whose_wipe_failed_can_be_released_instead(cloud: Cloud) -> None:
+    failed(cloud)
+    cloud.killed("before:reserved", "recover", "1")
+    cloud.ok("release", "1", "--yes", "--wait")
+    assert cloud.status(1) == "free"
 
 
 def test_a_registered_target_stays(cloud: Cloud) -> None:
