@@ -181,22 +181,68 @@ def gate(fake: Fake, at: int) -> Path:
 
 
 def test_a_killed_job_goes_on_where_it_was(fake: Fake, tmp_path: Path, job: str) -> None:
-    go = gate(fake, 2 * CHUNK)
+    go = gate(fake, CHUNK)
     path = dirty(tmp_path / "disk", MIB)
     os.truncate(path, 4 * CHUNK)
     vol = fake.make(1, path)
     fake.server.start_wipe(vol, job)
-    wait_for(lambda: fake.server.wipe_status(vol, job).offset == 2 * CHUNK)
+    wait_for(lambda: fake.server.wipe_status(vol, job).offset == CHUNK)
 
     kill_job(job)
 
-    assert fake.server.wipe_status(vol, job) == WipeStatus("absent", 2 * CHUNK, 4 * CHUNK)
+    assert fake.server.wipe_status(vol, job) == WipeStatus("absent", CHUNK, 4 * CHUNK)
     go.touch()
     (fake.tools / "fallocate.log").unlink()
     fake.server.start_wipe(vol, job)
     assert finish(fake.server, vol, job).state == "done"
-    offsets = [line.split()[3] for line in (fake.tools / "fallocate.log").read_text().splitlines()]
-    assert offsets == [str(2 * CHUNK), str(3 * CHUNK)]
+    chunks = portions(fake.tools / "fallocate.log")
+    assert chunks[0][0] == CHUNK
+    assert sum(length for _, length in chunks) == 3 * CHUNK
+    assert is_zero(path)
+
+
+def portions(log: Path) -> list[tuple[int, int]]:
+    """Where each portion of a wipe began, and how long it was."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return [(int(words[words.index("-o") + 1]), int(words[words.index("-l") + 1])) for words in lines]
+
+
+@pytest.mark.parametrize(("slowness", "grow"), [(0, True), (0.6, False)])
+def test_a_fast_device_gets_larger_portions(fake: Fake, tmp_path: Path, job: str, slowness: float, grow: bool) -> None:
+    log = tool(fake, "fallocate", f'sleep {slowness}; exec /usr/bin/fallocate "$@"')
+    path = tmp_path / "disk"
+    path.touch()
+    os.truncate(path, 8 * CHUNK)
+    vol = fake.make(1, path)
+    fake.server.start_wipe(vol, job)
+    assert finish(fake.server, vol, job).state == "done"
+    chunks = portions(log)
+    assert (max(length for _, length in chunks) > CHUNK) == grow
+    assert [begin for begin, _ in chunks[1:]] == [begin + length for begin, length in chunks[:-1]]
+    assert sum(chunks[-1]) == 8 * CHUNK
+
+
+def test_every_portion_is_on_the_medium_before_it_counts(fake: Fake, tmp_path: Path, job: str) -> None:
+    """After a power cut the job goes on at its offset, and what is before must be zeros then."""
+    log = tool(fake, "sync", f'grep -h OFFSET /var/tmp/one_iscsi/wipe/{job} >>"$0.log"')
+    path = tmp_path / "disk"
+    path.touch()
+    os.truncate(path, 3 * CHUNK)
+    vol = fake.make(1, path)
+    fake.server.start_wipe(vol, job)
+    assert finish(fake.server, vol, job).state == "done"
+    assert log.read_text().splitlines()[:4] == [str(path), "OFFSET=0", str(path), f"OFFSET={CHUNK}"]
+
+
+def test_a_file_system_without_direct_io_is_written_through_its_cache(fake: Fake, tmp_path: Path, job: str) -> None:
+    tool(fake, "fallocate", NOT_SUPPORTED)
+    refuses = "echo \"dd: failed to open 'disk': Invalid argument\" >&2; exit 1"
+    log = tool(fake, "dd", f'case $* in *direct*) {refuses} ;; esac; exec /usr/bin/dd "$@"')
+    path = dirty(tmp_path / "disk", 10 * MIB + 1000)
+    vol = fake.make(1, path)
+    fake.server.start_wipe(vol, job)
+    assert finish(fake.server, vol, job).state == "done"
+    assert "seek_bytes,nocache" in log.read_text()
     assert is_zero(path)
 
 
@@ -233,7 +279,8 @@ def test_a_full_file_system_is_a_failure(fake: Fake, tmp_path: Path, job: str) -
 
 @pytest.mark.parametrize("sick", ["dd", "sync"])
 def test_an_input_output_error_is_a_failure(fake: Fake, tmp_path: Path, job: str, sick: str) -> None:
-    tool(fake, "fallocate", NOT_SUPPORTED)
+    if sick == "dd":
+        tool(fake, "fallocate", NOT_SUPPORTED)
     tool(fake, sick, f"echo '{sick}: error: Input/output error' >&2; exit 1")
     vol = fake.make(1, dirty(tmp_path / "disk", MIB))
     fake.server.start_wipe(vol, job)

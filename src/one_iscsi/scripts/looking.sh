@@ -35,8 +35,10 @@ may_wipe() {
     may_run stat -Lc %s /dev/sda
     may_run blkdiscard -z -o 0 -l 1 /dev/sda
     may_run fallocate -z -n -o 0 -l 1 /srv/v
-    may_run dd if=/dev/zero of=/dev/sda bs=1M iflag=count_bytes oflag=seek_bytes,nocache \
-        conv=notrunc,nocreat,fdatasync count=1 seek=0 status=none
+    for how in direct nocache; do
+        may_run dd if=/dev/zero of=/dev/sda bs=4M iflag=count_bytes oflag=seek_bytes,$how \
+            conv=notrunc,nocreat,fdatasync count=1 seek=0 status=none
+    done
     may_run dd if=/dev/sda iflag=nocache count=0 status=none
     may_run sync /dev/sda
     may_run cmp -n 1 -i 0:0 /dev/sda /dev/zero

@@ -8,7 +8,9 @@
 # Call both functions under the volume's lock. The state is in $own_dir/wipe/JOB, rewritten after every chunk: a job
 # that was killed goes on there when it is started again. Its lock is held as long as the job lives.
 
-CHUNK=134217728 # 128 MiB: each has to be written within 99 s
+# Bytes that are written at once, and have to be within 99 s: 128 MiB, on a fast device up to 2 GiB.
+CHUNK=134217728
+LARGEST=2147483648
 
 # wipe_start DEVICE: start the job or resume it; nothing if it runs. Whoever calls sees to it that nobody else writes.
 wipe_start() {
@@ -66,19 +68,30 @@ wipe_job() {
         fail busy "$DEVICE on $(uname -n) is busy: it is mounted"
     fi
     [ "$RATE" -eq 0 ] || [ "$RATE" -gt "$CHUNK" ] || CHUNK=$RATE # a second's portion
+    chunk=$CHUNK
     clock
     due=$now
     while [ "$offset" -lt "$size" ]; do
         length=$((size - offset))
-        [ "$length" -le "$CHUNK" ] || length=$CHUNK
+        [ "$length" -le "$chunk" ] || length=$chunk
         zero
         offset=$((offset + length))
-        [ "$RATE" -eq 0 ] || pace
+        if [ "$RATE" -eq 0 ]; then adapt; else pace; fi
         wipe_save running ""
     done
-    root 99 sync "$DEVICE" || fail io "$out"
     check
     wipe_save "done" ""
+}
+
+# Where a chunk takes less than half a second, starting the tools for it would count.
+adapt() {
+    before=$now
+    clock
+    if [ $((now - before)) -lt 50 ] && [ "$chunk" -lt "$LARGEST" ]; then
+        chunk=$((chunk * 2))
+    elif [ $((now - before)) -gt 1000 ]; then
+        chunk=$CHUNK
+    fi
 }
 
 # Wait until as much as this chunk may have been written. The time a slow device lost is not made up for.
@@ -93,17 +106,28 @@ pace() {
     fi
 }
 
-# Zero a chunk, by the fastest means that promises zeros (discarding does not). For a block device that is BLKZEROOUT,
-# which refuses one that is mounted; for a file ranges that the file system reads as zeros. dd does what neither can.
+# Zero a chunk so that no power cut can bring it back, by the fastest means that promises zeros (discarding does not). For
+# a block device that is BLKZEROOUT, which refuses one that is mounted; for a file ranges that the file system reads as
+# zeros. dd does what neither can, past the page cache, which would cost half the speed, if the device lets it.
 zero() {
-    if [ -b "$DEVICE" ]; then
-        root 99 blkdiscard ${SHARED:+-f} -z -o "$offset" -l "$length" "$DEVICE" && return
+    if [ -z "${by_dd:-}" ]; then
+        set -- fallocate -z -n
+        [ ! -b "$DEVICE" ] || set -- blkdiscard ${SHARED:+-f} -z
+        if root 99 "$@" -o "$offset" -l "$length" "$DEVICE"; then
+            root 99 sync "$DEVICE" || fail io "$out"
+            return
+        fi
         case $out in *"resource busy"*) fail busy "$out" ;; esac
-    else
-        root 99 fallocate -z -n -o "$offset" -l "$length" "$DEVICE" && return
+        by_dd=yes
     fi
-    root 99 dd if=/dev/zero of="$DEVICE" bs=1M iflag=count_bytes oflag=seek_bytes,nocache \
-        conv=notrunc,nocreat,fdatasync count="$length" seek="$offset" status=none || fail io "$out"
+    write_zeros direct && return
+    case $out in *"Invalid argument"*) write_zeros nocache && return ;; esac
+    fail io "$out"
+}
+
+write_zeros() {
+    root 99 dd if=/dev/zero of="$DEVICE" bs=4M iflag=count_bytes oflag=seek_bytes,"$1" \
+        conv=notrunc,nocreat,fdatasync count="$length" seek="$offset" status=none
 }
 
 # Read back what was wiped: a small volume as a whole, of others the first and the last MiB and 16 between; from the
