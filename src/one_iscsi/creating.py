@@ -50,19 +50,21 @@ def create(core: Core, order: Order) -> Volume:
     If a storage server cannot do it after all the next one is tried. NoVolume when none has the room. After any error
     nothing is left behind, except Unfinished: then the journal knows and ``recover`` goes on.
     """
-    refusal: StorageError | None = None
-    for san in _places(core, order):
+    refusal: StorageError | NoVolume | None = None
+    for san, room in _places(core, order):
         if refusal:
             core.warn(f"{refusal.what}; trying storage server {san.name}")
         try:
-            return _carry_out(core, *_reserve(core, order, san))
-        except StorageError as error:
+            return _carry_out(core, *_reserve(core, order, san, room))
+        except (StorageError, NoVolume) as error:
             refusal = error
     assert refusal  # noqa: S101  # there is one place at least
-    raise NoVolume(refusal.what, refusal.fix) if refusal.code == "no-space" else refusal
+    if isinstance(refusal, StorageError) and refusal.code == "no-space":
+        raise NoVolume(refusal.what, refusal.fix)
+    raise refusal
 
 
-def _places(core: Core, order: Order) -> Iterator[San]:
+def _places(core: Core, order: Order) -> Iterator[tuple[San, sans.Room]]:
     """The storage servers with room for it, the one with most room first."""
     asked = [core.store.san(order.san)] if order.san else core.store.sans()
     asked = [san for san in asked if order.pool in ("", san.pool)]
@@ -73,28 +75,29 @@ def _places(core: Core, order: Order) -> Iterator[San]:
     if not making:
         names = ", ".join(san.name for san in asked)
         raise WrongState(f"no volumes are made on storage server {names}", "see onevolume san create --help")
-    rooms = [(room.left, san) for san, room in zip(making, sans.rooms(core, making)) if room]
+    rooms = [(room, san) for san, room in zip(making, sans.rooms(core, making)) if room]
     if not rooms:
         raise StorageError("no storage server answers that could make the volume", "see onevolume san list", "unknown")
-    most = max(left for left, _ in rooms)
+    most = max(room.left for room, _ in rooms)
     if most < order.size_bytes:
         raise NoVolume(
             f"no storage server has room for {format_size(order.size_bytes)}, {format_size(most)} is the most left",
             "ask for less, or delete volumes (see onevolume san list)",
         )
-    for left, san in sorted(rooms, key=lambda one: (-one[0], one[1].id)):
-        if left >= order.size_bytes:
-            yield san
+    for room, san in sorted(rooms, key=lambda one: (-one[0].left, one[1].id)):
+        if room.left >= order.size_bytes:
+            yield san, room
 
 
-def _reserve(core: Core, order: Order, san: San) -> tuple[Op, Volume]:
-    """Enter the row, whose size is promised from now on."""
+def _reserve(core: Core, order: Order, san: San, room: sans.Room) -> tuple[Op, Volume]:
+    """Enter the row, whose size is promised from now on. NoVolume if others were promised the room meanwhile."""
     number = secrets.token_hex(8)
     volume, op = core.store.enter(
         KIND,
         core.who,
         IQN + number,
         order.name,
+        room.total,
         phase=RESERVED,
         lun=LUN,
         portals=san.portals,

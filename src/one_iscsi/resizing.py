@@ -43,14 +43,17 @@ def resize(core: Core, ref: str, size_bytes: int, progress: Callable[[int, int],
     volume is as it was, except Unfinished: then the journal knows and ``recover`` goes on.
     """
     volume = core.store.volume(ref)
-    _check(core, volume, size_bytes)
+    room = _check(core, volume, size_bytes)
     payload = {"size_bytes": size_bytes, "job": f"volume{volume.id}-{secrets.token_hex(6)}", **_where(core, volume)}
     why = f"from {format_size(volume.size_bytes)} to {format_size(size_bytes)}"
-    volume, op = core.store.begin(volume, KIND, states.RESIZING, core.who, phase=RESERVED, payload=payload, why=why)
+    volume, op = core.store.begin(
+        volume, KIND, states.RESIZING, core.who, phase=RESERVED, payload=payload, why=why, room=room
+    )
     return _go_on(core, core.store.advance(op, GROWING), volume, progress)
 
 
-def _check(core: Core, volume: Volume, size_bytes: int) -> None:
+def _check(core: Core, volume: Volume, size_bytes: int) -> int | None:
+    """Refuse what cannot be. The room of the storage server in bytes, None if it does not tell."""
     if size_bytes <= volume.size_bytes:
         raise BadInput(
             f"volume {volume.id} has {format_size(volume.size_bytes)} and can only grow", "give a larger size"
@@ -73,6 +76,7 @@ def _check(core: Core, volume: Volume, size_bytes: int) -> None:
     [room] = sans.rooms(core, [san])
     if room and room.left < size_bytes - volume.size_bytes:
         raise NoVolume(f"storage server {san.name} has only {format_size(room.left)} left", "ask for less")
+    return room.total if room else None
 
 
 def _may_grow_into_old_data(core: Core, volume: Volume) -> bool:

@@ -21,7 +21,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes where a storage server makes volumes; ``promised`` are the sizes of all volumes made there.
+    """Bytes where a storage server makes volumes; ``promised`` are the sizes of all volumes made there, or to be made.
 
     In a thin pool a volume takes no room until something is written to it.
     """

@@ -3,6 +3,8 @@
 after:PHASE    when PHASE has just been committed (``after:reserved``: with the reservation), its side effect not begun
 before:PHASE   when the side effect before PHASE is done and PHASE not yet committed (``before:finish``: the last one;
                ``before:reserved``: nothing is in the journal)
+never          lives; with ``HELD`` in the environment it waits before it enters its operation: it puts a file into that
+               folder and goes on when there is one called ``go``
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 from onevolume import main
@@ -19,6 +23,16 @@ from one_iscsi.store import Store
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold() -> None:
+    if "HELD" in os.environ:
+        folder = Path(os.environ["HELD"])
+        (folder / str(os.getpid())).touch()
+        end = time.monotonic() + 60
+        while not (folder / "go").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 def arm(moment: str) -> None:
@@ -36,12 +50,14 @@ def arm(moment: str) -> None:
     def dying_begin(self: Store, *arguments: Any, **options: Any) -> Any:
         if moment == "before:reserved":
             die()
+        hold()
         begun = begin(self, *arguments, **options)
         if moment == "after:reserved":
             die()
         return begun
 
     def dying_enter(self: Store, *arguments: Any, **options: Any) -> Any:
+        hold()
         entered = enter(self, *arguments, **options)
         if moment == "after:reserved":
             die()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cloud import HERE, MIB, Cloud
+import test_many_at_once_on_fakes as many
+from cloud import MIB, Cloud
 
 
 def disks(cloud: Cloud) -> list[Path]:
@@ -237,15 +237,27 @@ def test_two_at_once_never_get_the_same_room(cloud: Cloud) -> None:
     assert len(ids(cloud)) == 2
 
 
+@pytest.mark.parametrize("location", ["thin:vg0/pool0", "file:/srv/volumes"])
+def test_no_room_is_promised_twice_to_those_who_ask_at_the_same_time(cloud: Cloud, location: str) -> None:
+    cloud.with_place("alpha", location, 30)
+    done = many.all_at_once(cloud, *[("create", "12M")] * 3)
+    assert sorted(code for code, _ in done) == [0, 0, 4], done
+    [refusal] = [said for code, said in done if code == 4]
+    assert refusal.startswith("onevolume: storage server alpha has only 6M left: ask for less")
+    assert len(ids(cloud)) == len(targets(cloud)) == 2
+    assert cloud.ok("recover") == "nothing to recover\n"
+
+
+def test_who_loses_the_room_tries_the_next_server(cloud: Cloud) -> None:
+    cloud.with_place("alpha", "thin:vg0/pool0", 20)
+    cloud.with_place("beta", "thin:vg0/pool1", 15)
+    done = many.all_at_once(cloud, *[("create", "12M")] * 2)
+    assert [code for code, _ in done] == [0, 0], done
+    said = "".join(said for _, said in done)
+    assert "created on storage server alpha" in said
+    assert "created on storage server beta" in said
+    assert "storage server alpha has only 8M left; trying storage server beta" in said
+
+
 def start(cloud: Cloud, count: int, size: str = "10M") -> list[subprocess.Popen[str]]:
-    return [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "onevolume.py"), "create", size],
-            env=cloud.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(count)
-    ]
+    return [many.start(cloud, "create", size) for _ in range(count)]

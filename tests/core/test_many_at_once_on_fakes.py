@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
-from cloud import Cloud
+from cloud import HERE, Cloud
 
 
-def start(cloud: Cloud, *words: str) -> subprocess.Popen[str]:
+def start(cloud: Cloud, *words: str, program: str = "onevolume.py", **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "one_iscsi.cli", *words],
-        env=cloud.env,
+        [sys.executable, str(HERE / program), *words],
+        env={**cloud.env, **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -19,12 +20,25 @@ def start(cloud: Cloud, *words: str) -> subprocess.Popen[str]:
     )
 
 
+def all_at_once(cloud: Cloud, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Commands none of which enters its operation before all the others are about to do that, too."""
+    held = cloud.world.folder / "held"
+    held.mkdir()
+    started = [start(cloud, "never", *words, program="killed.py", HELD=str(held)) for words in commands]
+    end = time.monotonic() + 60
+    while len(list(held.iterdir())) < len(started):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (held / "go").touch()
+    return finish(started)
+
+
 def finish(commands: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     done = []
     for command in commands:
         out, err = command.communicate(timeout=180)
         assert "Traceback" not in err
-        done.append((command.returncode, out or err))
+        done.append((command.returncode, out + err))
     return done
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from cloud import MIB, Cloud
 from test_creating_on_fakes import disks
+from test_many_at_once_on_fakes import all_at_once
 
 DATA = b"ann's data " * 1000
 
@@ -80,6 +83,31 @@ def test_a_vm_that_is_off_sees_it_when_it_is_started(cloud: Cloud) -> None:
 def test_a_size_that_cannot_be(cloud: Cloud, words: tuple[str, ...], code: int, says: str) -> None:
     made(cloud, "thin:vg0/pool0")
     assert says in cloud.refused(code, "resize", *words)
+
+
+def test_what_it_is_to_have_is_promised_from_the_first_moment(cloud: Cloud) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.killed("after:reserved", "resize", "1", "80M")
+    assert json.loads(cloud.ok("san", "show", "alpha", "-j"))["SAN"]["PROMISED"] == 80 * MIB
+    assert "20M is the most left" in cloud.refused(4, "create", "24M")
+    cloud.ok("recover", "1")
+    cloud.ok("create", "24M")
+
+
+def test_two_that_grow_at_once_are_not_promised_the_same_room(cloud: Cloud) -> None:
+    made(cloud, "thin:vg0/pool0")
+    cloud.ok("create", "12M")
+    done = all_at_once(cloud, ("resize", "1", "60M"), ("resize", "2", "60M"))
+    assert sorted(code for code, _ in done) == [0, 4], done
+    assert sorted(cloud.volume(number)["SIZE"] for number in (1, 2)) == [12 * MIB, 60 * MIB]
+    assert [cloud.status(number) for number in (1, 2)] == ["free", "free"]
+
+
+def test_one_that_grows_and_a_new_one_are_not_promised_the_same_room(cloud: Cloud) -> None:
+    made(cloud, "thin:vg0/pool0")
+    done = all_at_once(cloud, ("resize", "1", "60M"), ("create", "50M"))
+    assert sorted(code for code, _ in done) == [0, 4], done
+    assert json.loads(cloud.ok("san", "show", "alpha", "-j"))["SAN"]["PROMISED"] in (60 * MIB, 62 * MIB)
 
 
 def test_one_that_cannot_grow_now(cloud: Cloud) -> None:

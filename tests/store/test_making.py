@@ -6,16 +6,16 @@ import peewee
 import pytest
 from pool import ADMIN, PORTAL
 
-from one_iscsi.errors import LostRace, NotFound, WrongState
-from one_iscsi.states import CREATING, FREE, WIPING
+from one_iscsi.errors import LostRace, NotFound, NoVolume, WrongState
+from one_iscsi.states import CREATING, FREE, RESIZING, WIPING
 from one_iscsi.units import GIB
 
 IQN = "iqn.2026-11.org.opennebula.one-iscsi:volume-1"
 
 
-def enter(store, san, iqn=IQN, name="", size=GIB):
+def enter(store, san, iqn=IQN, name="", size=GIB, room=100 * GIB):
     columns = {"lun": 1, "portals": [PORTAL], "size_bytes": size, "san_id": san.id, "status": CREATING, "made": True}
-    return store.enter("create", ADMIN, iqn, name, phase="reserved", serial="00c0ffee00c0ffee", **columns)
+    return store.enter("create", ADMIN, iqn, name, room, phase="reserved", serial="00c0ffee00c0ffee", **columns)
 
 
 def test_a_new_volume_is_entered_with_its_operation(store, pool):
@@ -66,6 +66,28 @@ def test_what_was_made_is_promised(store, pool):
     assert store.promised(pool.san.id) == 3 * GIB
     store.forget(volume, ADMIN, "gone")
     assert store.promised(pool.san.id) == GIB
+
+
+def test_one_that_grows_is_promised_what_it_is_to_have(store, pool):
+    volume, op = enter(store, pool.san, size=2 * GIB)
+    volume = store.finish(op, FREE, ADMIN)
+    volume, op = store.begin(volume, "resize", RESIZING, ADMIN, payload={"size_bytes": 5 * GIB}, room=5 * GIB)
+    assert store.promised(pool.san.id) == 5 * GIB
+    volume = store.finish(op, FREE, ADMIN, size_bytes=5 * GIB)
+    assert store.promised(pool.san.id) == 5 * GIB
+    with pytest.raises(NoVolume, match="has only 0 left"):
+        store.begin(volume, "resize", RESIZING, ADMIN, payload={"size_bytes": 6 * GIB}, room=5 * GIB)
+    assert store.volume(volume.id) == volume
+    assert store.ops() == []
+
+
+def test_what_is_promised_already_is_not_promised_again(store, pool):
+    enter(store, pool.san, size=2 * GIB, room=5 * GIB)
+    events = store.events()
+    with pytest.raises(NoVolume, match="has only 3G left"):
+        enter(store, pool.san, iqn=f"{IQN}0", size=4 * GIB, room=5 * GIB)
+    assert len(store.volumes()) == len(store.ops()) == 1
+    assert store.events() == events
 
 
 def test_operations_on_a_storage_server_are_counted_by_kind_and_phase(store, pool):

@@ -7,11 +7,11 @@ import sys
 from contextlib import suppress
 
 import pytest
-from pool import ADMIN, Pool, allocate, processes
+from pool import ADMIN, PORTAL, Pool, allocate, processes
 
 from one_iscsi.errors import LostRace, NoVolume
 from one_iscsi.model import Attachment, Op
-from one_iscsi.states import ATTACHING, DETACHING, DIRTY, FREE, IN_USE, WIPING
+from one_iscsi.states import ATTACHING, CREATING, DETACHING, DIRTY, FREE, IN_USE, RESIZING, WIPING
 from one_iscsi.store import Store, TargetTaken
 
 PROCESSES, VOLUMES, ROUNDS = 20, 10, 200
@@ -81,6 +81,34 @@ def test_twenty_processes_race_for_ten_volumes(store_url):
         assert [volume.status for volume in store.volumes()] == [FREE] * VOLUMES
         attaches = [event for event in store.events() if event.what == "attach"]
         assert len(attaches) == 2 * VOLUMES * ROUNDS  # there and back, once each
+
+
+def test_ten_processes_make_and_grow_volumes_and_no_room_is_promised_twice(store_url):
+    with Store.open(store_url) as store:
+        san = Pool(store).san
+    barrier, room = processes.Barrier(10), 40
+
+    def make_and_grow(number: int) -> None:
+        with Store.open(store_url) as store:
+            barrier.wait(LIMIT)
+            for again in range(100):
+                columns = {"lun": 1, "portals": [PORTAL], "san_id": san.id, "status": CREATING, "made": True}
+                try:
+                    _, op = store.enter("create", ADMIN, f"iqn.a:{number}.{again}", "", room, size_bytes=1, **columns)
+                    volume = store.finish(op, FREE, ADMIN)
+                    _, op = store.begin(volume, "resize", RESIZING, ADMIN, payload={"size_bytes": 3}, room=room)
+                    store.finish(op, FREE, ADMIN, size_bytes=3)
+                except NoVolume:
+                    return
+
+    makers = [processes.Process(target=make_and_grow, args=(number,)) for number in range(10)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join(LIMIT)
+    assert [maker.exitcode for maker in makers] == [0] * len(makers)
+    with Store.open(store_url) as store:
+        assert room - 1 <= sum(volume.size_bytes for volume in store.volumes()) == store.promised(san.id) <= room
 
 
 def test_attaches_to_one_vm_at_once_never_get_one_target(store_url):

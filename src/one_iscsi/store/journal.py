@@ -9,13 +9,14 @@ from typing import Any, Literal, Union
 
 import peewee
 
-from one_iscsi.errors import LostRace, NotFound, WrongState
+from one_iscsi.errors import LostRace, NotFound, NoVolume, WrongState
 from one_iscsi.model import Attachment, Op, Volume
-from one_iscsi.states import ERROR, TRANSITIONS
+from one_iscsi.states import ERROR, RESIZING, TRANSITIONS
 from one_iscsi.store.engine import Again
 from one_iscsi.store.process import is_running, this_process
 from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, Row, encode, op_of, owner_columns
 from one_iscsi.store.volumes import Volumes, lost_race, marks, new_version, no_way
+from one_iscsi.units import format_size
 
 #: A process on another front end cannot be looked at: it counts as dead when silent for so many seconds.
 _SILENCE = 15 * 60
@@ -42,12 +43,14 @@ class Journal(Volumes):
         payload: Mapping[str, Any] | None = None,
         attachment: Attachment | None = None,
         why: str = "",
+        room: int | None = None,
         **columns: Any,
     ) -> tuple[Volume, Op]:
         """Open an operation owned by this process: status, journal, attachment and event in one transaction.
 
-        ``to_status`` may be the present one. Raises LostRace if the row is not what ``volume`` says any more or has an
-        open operation, TargetTaken, and WrongState if there is no way to ``to_status``.
+        ``to_status`` may be the present one; ``room`` is for a resize, see ``enter``. Raises LostRace if the row is not
+        what ``volume`` says any more or has an open operation, TargetTaken, NoVolume, and WrongState if there is no way
+        to ``to_status``.
         """
         if to_status != volume.status and to_status not in TRANSITIONS[volume.status]:
             raise no_way(volume, to_status)
@@ -55,6 +58,8 @@ class Journal(Volumes):
 
         def work() -> tuple[Volume, Op]:
             if self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns}):
+                if room is not None:
+                    self._promise(volume.san_id, (payload or {})["size_bytes"] - volume.size_bytes, room)
                 try:
                     self._engine.run(OP.insert(**entry))
                 except peewee.IntegrityError:
@@ -68,17 +73,19 @@ class Journal(Volumes):
         return self._engine.write(work)
 
     def enter(
-        self, kind: str, who: Actor, iqn: str, name: str, phase: str = "reserved", **columns: Any
+        self, kind: str, who: Actor, iqn: str, name: str, room: int, phase: str = "reserved", **columns: Any
     ) -> tuple[Volume, Op]:
         """Enter a new volume with an open operation of this process, in one transaction; ``columns`` as ``add_volume``.
 
-        ``iqn`` was never used before. Without a ``name`` it is called after its id. Raises NotFound (san).
+        ``iqn`` was never used before. Without a ``name`` it is called after its id. ``room``: bytes that all volumes
+        made on the storage server may have together. Raises NotFound (san), and NoVolume if they had more.
         """
 
         def work() -> tuple[Volume, Op]:
             known = self._rows(VOLUME.iqn == iqn)  # this is the second run of an applied transaction
             if known:
                 return known[0], self._select(OP.open_slot == known[0].id)[0]
+            self._promise(columns["san_id"], columns["size_bytes"], room)
             volume = self.add_volume(name, iqn, who=who, kind=kind, **columns)
             if not name:
                 volume = self.update(volume, name=f"volume-{volume.id}")
@@ -86,6 +93,28 @@ class Journal(Volumes):
             return volume, self._select(OP.open_slot == volume.id)[0]
 
         return self._engine.write(work)
+
+    def promised(self, san_id: int) -> int:
+        """Bytes of all volumes made on a storage server, or being made there; one that grows counts as grown."""
+        made_there = (VOLUME.san_id == san_id) & (VOLUME.made == 1)
+        # First what is to come: a resize that ends meanwhile is counted twice rather than not at all.
+        growth: int = sum(
+            op.payload["size_bytes"] - volume.size_bytes
+            for volume in self._rows(made_there & (VOLUME.status == RESIZING))
+            for op in self.ops(volume_id=volume.id)
+        )
+        query = VOLUME.select(peewee.fn.SUM(VOLUME.size_bytes).alias("bytes")).where(made_there)
+        return int(self._engine.rows(query)[0]["bytes"] or 0) + growth
+
+    def _promise(self, san_id: int, more: int, room: int) -> None:
+        """Inside a write: NoVolume if ``more`` bytes are more than what nobody was promised of ``room``."""
+        self.seen_san(san_id)  # this locks its row: others look again when this promise is in the table
+        left = max(0, room - self.promised(san_id))
+        if left < more:
+            raise NoVolume(
+                f"storage server {self.san(san_id).name} has only {format_size(left)} left",
+                "ask for less, or delete volumes (see onevolume san list)",
+            )
 
     def advance(self, op: Op, phase: str, **payload_updates: Any) -> Op:
         """Commit the phase that starts now, before its side effect. Raises LostRace if ``op`` is not ours any more."""

@@ -113,12 +113,6 @@ class Volumes(Places):
         query = VOLUME.select(peewee.fn.COUNT(VOLUME.id).alias("count")).where(VOLUME.serial == serial)
         return int(self._engine.rows(query)[0]["count"])
 
-    def promised(self, san_id: int) -> int:
-        """Bytes of all volumes that were made on a storage server, or are being made there."""
-        made_there = (VOLUME.san_id == san_id) & (VOLUME.made == 1)
-        query = VOLUME.select(peewee.fn.SUM(VOLUME.size_bytes).alias("bytes")).where(made_there)
-        return int(self._engine.rows(query)[0]["bytes"] or 0)
-
     def candidates(self, size_bytes: int, cluster_id: int | None, pool: str = "") -> list[Volume]:
         """Up to 50 free volumes of ``size_bytes`` or more, smallest first, that hosts of the cluster (None: any) reach.
 
