@@ -44,7 +44,7 @@ _LEAVE_ALONE = 60
 _MONITORED = 2
 
 #: Codes after which the job may be tried again as it is; any other failure needs an admin.
-_NOT_ITS_FAULT = frozenset({"unreachable", "timeout", "unknown", "busy"})
+_NOT_ITS_FAULT = frozenset({"unreachable", "timeout", "unknown", "busy", "daemon-down"})
 
 
 class _Place(Protocol):

@@ -188,6 +188,17 @@ def test_a_daemon_that_is_down_makes_and_removes_nothing(world: Fake | Real, vol
     assert not list((world.etc / "conf.d").iterdir())
 
 
+def test_a_daemon_that_dies_in_its_answer_makes_and_removes_nothing_half(fake: Fake, vol: Volume) -> None:
+    for code in fake.deaths(lambda: fake.server.create(vol, SCSI_ID)):
+        assert code == "daemon-down"
+        assert not list((fake.etc / "conf.d").iterdir())
+        assert fake.server.targets() == []
+    assert fake.server.target(vol).serial == vol.serial
+    assert set(fake.deaths(lambda: fake.server.remove(vol))) == {"daemon-down"}
+    assert not list((fake.etc / "conf.d").iterdir())
+    assert fake.server.targets() == []
+
+
 # -- a restart of the daemon --------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,6 +202,32 @@ def test_a_daemon_that_is_down(world: Fake | Real, disk: Path) -> None:
     assert code_of(world.server.targets) == "daemon-down"
     assert code_of(world.server.open, vol, [HERE], HOST) == "daemon-down"
     assert code_of(world.server.close, vol) == "daemon-down"
+
+
+def test_a_daemon_that_dies_in_its_answer(fake: Fake, disk: Path) -> None:
+    """tgtadm ends with 0, and a list may end anywhere: a target that is not in it would be taken for gone."""
+    vol = fake.make(1, disk)
+    for act in (
+        fake.server.targets,
+        lambda: fake.server.target(vol),
+        lambda: fake.server.open(vol, [HERE], HOST),
+        lambda: fake.server.open(vol, [ELSEWHERE], HOST),
+        lambda: fake.server.close(vol),
+    ):
+        assert set(fake.deaths(act)) == {"daemon-down"}
+
+
+def test_a_daemon_that_is_killed_while_it_is_asked(real: Real, disk: Path) -> None:
+    vol = real.make(1, disk)
+    for act in (real.server.targets, lambda: real.server.open(vol, [HERE], HOST)):
+        real.freeze_daemon()
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(code_of, act)
+            wait_for(lambda: real.processes("tgtadm"))
+            real.stop_daemon()
+            assert asked.result() == "daemon-down"
+        real.restart_daemon()
+        real.make(1, disk)
 
 
 def test_a_secret_is_in_no_log_of_the_server(real: Real, disk: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, San, Volume
 from one_iscsi.remote import Remote
@@ -153,6 +154,20 @@ class Fake:
     def stop_daemon(self) -> None:
         self.write({**self.read(), "down": True})
 
+    def deaths(self, act: Callable[[], Any]) -> Iterator[str]:
+        """The code ``act`` fails with when the daemon dies in its answer to the first call, the second … and is back at
+        once; until it does not fail, for there was no such call."""
+        for number in range(1, 100):
+            self.write({**self.read(), "dies_at": number, "died": False})
+            try:
+                act()
+            except StorageError as error:
+                yield error.code
+            else:
+                break
+        assert not self.read()["died"]
+        self.write({**self.read(), "dies_at": 0})
+
     def at_call(self, number: int = 0, do: str = "nothing") -> None:
         """Let the ``number``-th call of sudo from now ``kill`` its script or ``fail``; 0: nothing."""
         (self.tools / "sudo").write_text(_SUDO.format(count=self.state.with_name("calls"), number=number, do=do))
@@ -257,6 +272,10 @@ class Real:
         subprocess.run([*inside, "/usr/sbin/tgtd", "--iscsi", f"portal=127.0.0.1:{self.port}"], check=True)
         wait_for(lambda: _listens(self.port))
         subprocess.run([*inside, "tgt-admin", "-e", "-c", "/etc/tgt/targets.conf"], check=True)
+
+    def freeze_daemon(self) -> None:
+        for pid in self.processes("/usr/sbin/tgtd"):
+            os.kill(pid, signal.SIGSTOP)
 
     def stop_daemon(self) -> None:
         for pid in self.processes("/usr/sbin/tgtd"):

@@ -11,18 +11,28 @@
 # An address no initiator can have: see tgt_config.sh.
 NOBODY=255.255.255.255
 
-# tgt ARGUMENT…: tgtadm; whatever it does not do ends the script.
-tgt() {
-    root 10 tgtadm --lld iscsi "$@" && return
-    case $? in
-        107) fail daemon-down "tgtd is not running on $(uname -n)" ;;
-        *) fail tgt "tgtadm --op $2 --mode $4: ${out##*tgtadm: }" ;;
+# tgtadm ARGUMENT…: its words are in $out. Without tgtd the script ends; also if that dies while it answers, for then the
+# exit code may be 0 and a list end anywhere.
+tgtadm() {
+    root 10 tgtadm --lld iscsi "$@"
+    tgt_code=$?
+    case $tgt_code:$out in
+        107:*) fail daemon-down "tgtd is not running on $(uname -n)" ;;
+        *"tgtd closed the socket"* | *"a partial response"* | *"failed to read from tgtd"* | \
+            *"can't get the response"* | *"failed to send request buf"*)
+            fail daemon-down "tgtd on $(uname -n) went away while it was asked" ;;
     esac
+    return "$tgt_code"
+}
+
+# tgt ARGUMENT…: the same; whatever it does not do ends the script.
+tgt() {
+    tgtadm "$@" || fail tgt "tgtadm --op $2 --mode $4: ${out##*tgtadm: }"
 }
 
 # tgt_unless_gone ARGUMENT…: the same, but what is not there (22) needs no removing; another failure is met again
 tgt_unless_gone() {
-    root 10 tgtadm --lld iscsi "$@" || [ $? -eq 22 ] || tgt "$@"
+    tgtadm "$@" || [ $? -eq 22 ] || tgt "$@"
 }
 
 # show: see target.sh.
@@ -56,7 +66,7 @@ show() {
 # Addresses and names look alike in the list; an initiator that is logged in stays.
 close_access() {
     for access in $accesses; do
-        root 10 tgtadm --lld iscsi --op unbind --mode target --tid "$tid" --initiator-address "$access" ||
+        tgtadm --op unbind --mode target --tid "$tid" --initiator-address "$access" ||
             tgt_unless_gone --op unbind --mode target --tid "$tid" --initiator-name "$access"
     done
 }
@@ -86,7 +96,7 @@ open() {
     for account in $accounts; do
         tgt_unless_gone --op unbind --mode account --tid "$tid" --user "$account"
     done
-    if ! root 10 tgtadm --lld iscsi --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"; then
+    if ! tgtadm --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"; then
         # Accounts belong to the whole daemon: one of this name is left over, perhaps of a target that is gone.
         tgt_unless_gone --op delete --mode account --user "$CHAP_USER"
         tgt --op new --mode account --user "$CHAP_USER" --password "$CHAP_PASSWORD"
