@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from one_iscsi import attaching, creating, detaching, resizing, states, volumes, wiping
 from one_iscsi.core import Core
-from one_iscsi.errors import NotFound, OneIscsiError, Unfinished, WrongState
+from one_iscsi.errors import LostRace, NotFound, OneIscsiError, Unfinished, WrongState
 from one_iscsi.model import Op, Volume
 
 
 def _settle_wipe(core: Core, op: Op, volume: Volume) -> Volume:
     wiping.look(core, op)
+    return _now(core, volume)
+
+
+def _now(core: Core, volume: Volume) -> Volume:
+    """What a volume has become by a wipe; Unfinished if that failed."""
     try:
         volume = core.store.volume(volume.id)
     except NotFound:
@@ -21,6 +27,11 @@ def _settle_wipe(core: Core, op: Op, volume: Volume) -> Volume:
         raise Unfinished(f"volume {volume.id}: {volume.reason}", f"mend that, then run onevolume recover {volume.id}")
     return volume
 
+
+#: How to look at operations that take their time, the status their volume has meanwhile, and seconds between two looks.
+_LOOK = {wiping.KIND: wiping.look, resizing.KIND: resizing.look}
+_TAKES_TIME = frozenset({states.WIPING, states.RESIZING})
+_LOOK_EVERY = 0.5
 
 _SETTLE = {
     attaching.KIND: attaching.settle,
@@ -32,9 +43,10 @@ _SETTLE = {
 }
 
 
-def recover(core: Core, ref: str) -> Volume:
+def recover(core: Core, ref: str, by_hand: bool = True) -> Volume:
     """Finish or undo the open operation of a volume, or lead one in ``error`` back to its wipe.
 
+    ``by_hand``: a wipe that failed or died too often is tried again, for what was wrong may have been mended.
     WrongState if the process that runs the operation is alive, or if there is nothing to do; Unfinished if a machine
     cannot be asked: the volume then stays as it is, with the reason in the journal.
     """
@@ -42,6 +54,8 @@ def recover(core: Core, ref: str) -> Volume:
     open_ops = core.store.ops(volume_id=volume.id)
     if open_ops:
         op = core.store.take_over(open_ops[0])
+        if by_hand and "starts" in op.payload:
+            op = core.store.advance(op, op.phase, starts=0)
         core.report(f"recovering the {op.kind} of volume {volume.id}, which stopped in phase {op.phase}")
         try:
             return _SETTLE[op.kind](core, op, volume)
@@ -75,11 +89,28 @@ def _out_of_error(core: Core, volume: Volume) -> Volume:
     return core.store.volume(volume.id)
 
 
-def wait_for_resize(core: Core, volume: Volume) -> Volume:
-    """Stay until the wipe of what a volume has grown by is over, and with it the resize."""
-    while volume.status == states.RESIZING:
-        time.sleep(wiping.LOOK_EVERY)
-        volume = recover(core, str(volume.id))
+def wait(core: Core, volume: Volume, progress: Callable[[int, int], None]) -> Volume:
+    """Stay until the wipe of a volume, or of what it has grown by, is over; Unfinished if it failed.
+
+    ``progress`` gets bytes done and bytes in all.
+    """
+    while volume.status in _TAKES_TIME:
+        for op in core.store.ops(volume_id=volume.id):
+            if op.kind not in _LOOK:
+                continue
+            if op.phase == wiping.QUEUED:
+                wiping.collect(core)  # the others have to end before it can start
+                continue
+            try:
+                op = core.store.take_over(op)
+            except (LostRace, WrongState):
+                continue  # another command looks after it
+            status = _LOOK[op.kind](core, op)
+            if status:
+                progress(status.offset, status.size_bytes)
+        volume = _now(core, volume)
+        if volume.status in _TAKES_TIME:
+            time.sleep(_LOOK_EVERY)
     return volume
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from one_iscsi import sans, states
+from one_iscsi import sans, states, wiping
 from one_iscsi.core import Core
 from one_iscsi.errors import (
     BadInput,
@@ -20,7 +20,9 @@ from one_iscsi.errors import (
 from one_iscsi.model import Op, Volume
 from one_iscsi.units import format_size
 from one_iscsi.vmstates import UNPLUG, detach_way
-from one_iscsi.wiping import LOOK_EVERY
+
+if TYPE_CHECKING:
+    from one_iscsi.san import WipeStatus
 
 KIND = "resize"
 RESERVED, GROWING, CLEARING, RESCANNING = "reserved", "growing", "clearing", "rescanning"
@@ -32,15 +34,11 @@ _REFUSED = frozenset({"cannot-grow", "foreign"})
 _NOTHING_GREW = frozenset({"unreachable", "no-target", "lock", "busy", "no-space"})
 
 
-def _silent(done: int, total: int) -> None:
-    pass
-
-
-def resize(core: Core, ref: str, size_bytes: int, progress: Callable[[int, int], None] = _silent) -> Volume:
+def resize(core: Core, ref: str, size_bytes: int) -> Volume:
     """Make a volume larger, also while a VM uses it if its storage server can do that.
 
-    ``progress`` gets bytes done and bytes in all while room that may hold old data is wiped. After any error the
-    volume is as it was, except Unfinished: then the journal knows and ``recover`` goes on.
+    It is ``resizing`` for as long as room that may hold old data is wiped: see ``look``. After any error it is as it
+    was, except Unfinished: then the journal knows and ``recover`` goes on.
     """
     volume = core.store.volume(ref)
     room = _check(core, volume, size_bytes)
@@ -49,7 +47,8 @@ def resize(core: Core, ref: str, size_bytes: int, progress: Callable[[int, int],
     volume, op = core.store.begin(
         volume, KIND, states.RESIZING, core.who, phase=RESERVED, payload=payload, why=why, room=room
     )
-    return _go_on(core, core.store.advance(op, GROWING), volume, progress)
+    look(core, core.store.advance(op, GROWING))
+    return core.store.volume(volume.id)
 
 
 def _check(core: Core, volume: Volume, size_bytes: int) -> int | None:
@@ -102,15 +101,22 @@ def _where(core: Core, volume: Volume) -> dict[str, object]:
     return {}
 
 
-def _go_on(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None] | None) -> Volume:
-    """Do what is left of a resize; every step may be done twice. Without ``progress`` nobody waits for a wipe: the
-    volume is ``resizing`` while it runs."""
+def look(core: Core, op: Op) -> WipeStatus | None:
+    """Do what is left of a resize this process owns; every step may be done twice. One that had not begun is undone.
+
+    None when it is over, else how far the wipe of the new part is: look again.
+    """
+    volume = core.store.volume(op.volume_id)
+    if op.phase == RESERVED:
+        core.store.finish(op, op.origin_status, core.who, why="resize undone")
+        return None
     try:
         if op.phase == GROWING:
             op = _grow(core, op, volume)
         if op.phase == CLEARING:
-            if not _clear(core, op, volume, progress):
-                return volume
+            status = _clear(core, op, volume)
+            if status.state != "done":
+                return status
             op = core.store.advance(op, RESCANNING)
         if op.payload.get("host"):
             core.report(f"telling host {op.payload['host']} that volume {volume.id} has grown")
@@ -126,7 +132,8 @@ def _go_on(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], No
         ) from error
     grown = op.payload["grown"]
     why = f"has {format_size(grown)} now"
-    return core.store.finish(op, op.origin_status, core.who, why=why, size_bytes=grown)
+    core.store.finish(op, op.origin_status, core.who, why=why, size_bytes=grown)
+    return None
 
 
 def _grow(core: Core, op: Op, volume: Volume) -> Op:
@@ -142,34 +149,28 @@ def _grow(core: Core, op: Op, volume: Volume) -> Op:
     return core.store.advance(op, phase, grown=grown)
 
 
-def _clear(core: Core, op: Op, volume: Volume, progress: Callable[[int, int], None] | None) -> bool:
-    """Wipe what the volume has grown by; whether it is done. The row still has the old size, so nobody can log in to
-    it meanwhile."""
-    core.report(f"wiping what volume {volume.id} has grown by")
-    server, job, old, rate = core.server(volume), op.payload["job"], volume.size_bytes, core.config.wipe_rate
-    while (status := server.wipe_status(volume, job)).state != "done":
-        if status.state == "absent":
-            server.start_wipe(volume, job, old, rate)
-        if status.state == "failed":
-            server.start_wipe(volume, job, old, rate)  # the next look tells whether that helped
-            raise StorageError(f"the new part cannot be wiped: {status.text}", "see to the storage server", "failed")
-        if progress is None:
-            return False
-        progress(max(0, status.offset - old), op.payload["grown"] - old)
-        op = core.store.advance(op, CLEARING)  # we are alive
-        time.sleep(LOOK_EVERY)
-    if progress:
-        progress(op.payload["grown"] - old, op.payload["grown"] - old)
-    return True
+def _clear(core: Core, op: Op, volume: Volume) -> WipeStatus:
+    """Wipe what the volume has grown by: how far that is. The row still has the old size, so nobody can log in to it
+    meanwhile."""
+    server, job, old = core.server(volume), op.payload["job"], volume.size_bytes
+    status = server.wipe_status(volume, job)
+    if status.state == "failed" and op.payload.get("starts"):
+        raise StorageError(f"the new part cannot be wiped: {status.text}", "see to the storage server", "failed")
+    done = max(0, status.offset - old)
+    if status.state in ("absent", "failed"):
+        core.report(f"wiping what volume {volume.id} has grown by")
+        begun = wiping.count_start(op, done)
+        server.start_wipe(volume, job, old, core.config.wipe_rate)
+        core.store.advance(op, CLEARING, **begun)
+    return replace(status, offset=done, size_bytes=op.payload["grown"] - old)
 
 
 def settle(core: Core, op: Op, volume: Volume) -> Volume:
-    """Bring the resize ``op`` of this process to its end; one that had not begun is undone."""
-    if op.phase == RESERVED:
-        return core.store.finish(op, op.origin_status, core.who, why="resize undone")
-    if op.payload.get("host"):
+    """Bring the resize ``op`` of this process to its end, unless a wipe takes its time; the guest may be elsewhere."""
+    if op.phase != RESERVED and op.payload.get("host"):
         op = core.store.advance(op, op.phase, **_guest_now(core, op, volume))
-    return _go_on(core, op, volume, None)
+    look(core, op)
+    return core.store.volume(volume.id)
 
 
 def _guest_now(core: Core, op: Op, volume: Volume) -> dict[str, object]:

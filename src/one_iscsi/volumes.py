@@ -129,7 +129,7 @@ def release(core: Core, ref: str) -> Volume:
     elif volume.status != states.DIRTY:
         raise WrongState(
             f"volume {volume.id} is {volume.status}, only an available or a dirty volume can be released",
-            "detach it first" if volume.status == states.IN_USE else f"see onevolume show {volume.id}",
+            _first(volume),
         )
     wiping.start(core, volume)
     return core.store.volume(volume.id)
@@ -229,5 +229,11 @@ def _needs(volume: Volume, to_status: str, verb: str) -> None:
     if to_status not in states.TRANSITIONS[volume.status]:
         raise WrongState(
             f"volume {volume.id} is {volume.status} and cannot be {verb}",
-            "detach it first" if volume.status == states.IN_USE else f"see onevolume show {volume.id}",
+            _first(volume),
         )
+
+
+def _first(volume: Volume) -> str:
+    """What to do before anything else can be done to a volume."""
+    first = {states.IN_USE: "detach it first", states.DISABLED: f"run onevolume enable {volume.id} first"}
+    return first.get(volume.status, f"see onevolume show {volume.id}")

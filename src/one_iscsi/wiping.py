@@ -8,23 +8,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from one_iscsi import states
 from one_iscsi.core import Core
-from one_iscsi.errors import (
-    LostRace,
-    NodeError,
-    NotFound,
-    OneIscsiError,
-    SetupError,
-    StorageError,
-    Unfinished,
-    WrongState,
-)
+from one_iscsi.errors import LostRace, NodeError, NotFound, OneIscsiError, SetupError, StorageError, WrongState
 from one_iscsi.model import Op, Volume
 
 if TYPE_CHECKING:
@@ -36,9 +26,11 @@ QUEUED, STARTING, RUNNING, REMOVING = "queued", "starting", "running", "removing
 #: ``then`` of a wipe after which the volume is no more; others end in ``free``.
 DELETE = "delete"
 
-#: Seconds between two looks at a running wipe, and before a server that did not answer is asked again.
-LOOK_EVERY = 0.5
+#: Seconds before a server that did not answer is asked again.
 _LEAVE_ALONE = 60
+
+#: How often a job is started at one and the same byte before it is a failure that it always dies there.
+_STARTS = 5
 
 #: OpenNebula's host state for one that can be used (include/Host.h).
 _MONITORED = 2
@@ -189,6 +181,7 @@ def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:
     core.report(f"starting the wipe of volume {volume.id}")
     started = time.time()
     try:
+        begun = count_start(op, offset)
         _place(core, op, volume).start(volume, op.payload["job"])
     except SetupError as error:
         core.store.fail(op, str(error))
@@ -199,7 +192,22 @@ def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:
         else:
             core.store.error(op, f"wipe: {error.what}", core.who)
         raise
-    return core.store.advance(op, RUNNING, **{"started": started, "from": offset})
+    return core.store.advance(op, RUNNING, **begun, started=started)
+
+
+def count_start(op: Op, offset: int) -> dict[str, int]:
+    """The payload of an operation whose job is started at ``offset`` (again).
+
+    StorageError if it has died there too often: whatever kills it would go on to.
+    """
+    starts = op.payload.get("starts", 0) if op.payload.get("from") == offset else 0
+    if starts >= _STARTS:
+        raise StorageError(
+            f"the wipe of volume {op.volume_id} died {starts} times at byte {offset}",
+            f"see the kernel's log where it ran, then run onevolume recover {op.volume_id}",
+            "died",
+        )
+    return {"from": offset, "starts": starts + 1}
 
 
 def collect(core: Core, volume_id: int | None = None) -> list[str]:
@@ -281,26 +289,3 @@ def _progress(core: Core, op: Op, volume: Volume) -> list[Progress]:
         return []
     state = "stopped" if trouble else {STARTING: RUNNING}.get(op.phase, op.phase)
     return [Progress(core.store.volume(volume.id), op, state, status.offset if status else 0, trouble)]
-
-
-def wait(core: Core, volume: Volume, progress: Callable[[int, int], None]) -> Volume:
-    """Stay until the volume's wipe is over; ``progress`` gets bytes done and bytes in all. Unfinished if it failed."""
-    while True:
-        for op in core.store.ops(kind=KIND, volume_id=volume.id):
-            if op.phase == QUEUED:
-                collect(core)  # the others have to end before it can start
-                continue
-            status = look(core, core.store.take_over(op))
-            if status:
-                progress(status.offset, status.size_bytes)
-        try:
-            volume = core.store.volume(volume.id)
-        except NotFound:
-            return replace(volume, status=states.GONE)
-        if volume.status == states.ERROR:
-            raise Unfinished(
-                f"volume {volume.id}: {volume.reason}", f"mend that, then run onevolume recover {volume.id}"
-            )
-        if volume.status != states.WIPING:
-            return volume
-        time.sleep(LOOK_EVERY)

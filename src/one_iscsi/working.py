@@ -86,7 +86,7 @@ def _collect(core: Core, volume_id: int) -> str:
 
 def _recover(core: Core, volume_id: int) -> str:
     try:
-        return f"recovered, it is {recovery.recover(core, str(volume_id)).status}"
+        return f"recovered, it is {recovery.recover(core, str(volume_id), by_hand=False).status}"
     except WrongState:
         return ""  # somebody took it over
 

@@ -124,6 +124,8 @@ def test_disabled_volumes_are_not_handed_out(cloud: Cloud) -> None:
     cloud.with_volumes(10, 20)
     cloud.ok("disable", "1")
     assert cloud.ok("attach", "7", "1M").startswith("volume 2 ")
+    assert "cannot be deleted: run onevolume enable 1 first" in cloud.refused(5, "delete", "1", "--yes")
+    assert "can be released: run onevolume enable 1 first" in cloud.refused(5, "release", "1", "--yes")
     assert cloud.ok("enable", "1") == "volume 1 enabled, it is free\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from cloud import MIB, Cloud
@@ -148,6 +149,51 @@ def test_a_host_that_goes_away_meanwhile(cloud: Cloud) -> None:
     (cloud.node1.folder / "down").unlink()
     assert cloud.ok("recover", "1") == "volume 1 recovered, it is in_use\n"
     assert cloud.volume(1)["SIZE"] == 20 * MIB
+
+
+def sick(cloud: Cloud, does: str) -> list[Path]:
+    """The storage server's tools for wiping do this instead."""
+    tools = [cloud.world.folder / "bin" / name for name in ("fallocate", "dd")]
+    for tool in tools:
+        tool.write_text(f"#!/bin/sh\n{does}\n")
+        tool.chmod(0o755)
+    return tools
+
+
+def assert_grown_and_clean(cloud: Cloud) -> None:
+    assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (20 * MIB, "available")
+    disk = disks(cloud)[0].read_bytes()
+    assert disk == DATA + bytes(20 * MIB - len(DATA))
+
+
+def test_the_new_part_cannot_be_wiped(cloud: Cloud) -> None:
+    kept(cloud, "lvm:vg0")
+    tools = sick(cloud, "echo 'Input/output error' >&2; exit 1")
+    result = cloud("resize", "1", "20M")
+    assert (result.code, cloud.status(1)) == (11, "resizing")
+    assert "the new part cannot be wiped: Input/output error" in result.err
+    assert cloud("recover", "1", "--wait").code == 11
+    assert "cannot be wiped" in cloud("work").err
+    for tool in tools:
+        tool.unlink()
+    assert cloud.ok("recover", "1", "--wait").endswith("volume 1 is available\n")
+    assert_grown_and_clean(cloud)
+
+
+def test_a_job_that_always_dies_is_not_started_for_ever(cloud: Cloud) -> None:
+    kept(cloud, "lvm:vg0")
+    log = cloud.world.folder / "killed.log"
+    tools = sick(cloud, f'echo x >>{log}; kill -9 "$(ps -o sid= -p $$ | tr -d " ")"; sleep 1')
+    result = cloud("resize", "1", "20M")
+    assert (result.code, cloud.status(1)) == (11, "resizing")
+    assert "the wipe of volume 1 died 5 times at byte 0" in result.err
+    for _ in range(3):
+        assert "died 5 times" in cloud("work").err
+    assert len(log.read_text().split()) == 5, "the timer does not begin again"
+    for tool in tools:
+        tool.unlink()
+    cloud.ok("recover", "1", "--wait")
+    assert_grown_and_clean(cloud)
 
 
 def test_a_server_that_goes_away_meanwhile(cloud: Cloud) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_many_at_once_on_fakes as many
 from cloud import MIB, Cloud, iqn
 
 
@@ -129,6 +130,39 @@ def test_a_rate_bounds_wipes_from_a_host_too(cloud: Cloud) -> None:
     began = time.monotonic()
     cloud.ok("register", iqn("hand"), "--portal", "10.0.0.9:3260", "--size", "12M", "--lun", "1", "--wait")
     assert time.monotonic() - began >= 3
+
+
+def deadly(cloud: Cloud) -> Path:
+    """On this storage server every job is killed when it begins to write; the log has a line for each."""
+    tool, log = cloud.world.folder / "bin" / "fallocate", cloud.world.folder / "killed.log"
+    tool.write_text(f'#!/bin/sh\necho x >>{log}\nkill -9 "$(ps -o sid= -p $$ | tr -d " ")"\nsleep 1\n')
+    tool.chmod(0o755)
+    return log
+
+
+def test_a_job_that_always_dies_is_not_started_for_ever(cloud: Cloud) -> None:
+    log = deadly(cloud)
+    cloud.with_place("alpha", "lvm:vg0", 100)
+    result = cloud("create", "12M", "--wait")
+    assert (result.code, "the wipe of volume 1 died 5 times at byte 0" in result.err) == (9, True), result.err
+    assert cloud.status(1) == "error"
+    assert len(log.read_text().split()) == 5
+
+    (cloud.world.folder / "bin" / "fallocate").unlink()
+    assert cloud.ok("recover", "1", "--wait").endswith("volume 1 is free\n")
+
+
+def test_one_that_is_waited_for_may_be_collected_by_somebody_else(cloud: Cloud, brake: Brake) -> None:
+    cloud.with_place("alpha", "lvm:vg0", 100)
+    brake.hold.touch()
+    waiter = many.start(cloud, "create", "12M", "--wait")
+    wait_for(lambda: brake.at_work() == 1)
+    assert "is still being run by pid" in cloud.refused(5, "recover", "1")
+    second = many.start(cloud, "recover", "1", "--wait")
+    brake.hold.unlink()
+    assert many.finish([waiter])[0][0] == 0
+    assert many.finish([second])[0][0] == 5
+    assert cloud.status(1) == "free"
 
 
 def test_one_that_cannot_be_asked_is_told(cloud: Cloud, brake: Brake) -> None:

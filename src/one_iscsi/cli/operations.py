@@ -140,12 +140,17 @@ def _explain(plan: detaching.Plan, keep: bool) -> str:
     return f"{what} will be detached {where}.{guest}\n{fate}"
 
 
+#: What is waited for, by the status of the volume.
+_WAITED_FOR = {states.WIPING: "wiping volume", states.RESIZING: "wiping the new part of volume"}
+
+
 def _wait(here: Core, volume: Volume, wait: bool, silent: bool = False) -> Volume:
-    if not wait or volume.status != states.WIPING:
+    what = _WAITED_FOR.get(volume.status)
+    if not wait or not what:
         return volume
-    bar = output.ProgressBar(f"wiping volume {volume.id}")
+    bar = output.ProgressBar(f"{what} {volume.id}")
     try:
-        volume = wiping.wait(here, volume, bar)
+        volume = recovery.wait(here, volume, bar)
     finally:
         bar.end()
     if not silent:
@@ -246,9 +251,6 @@ def recover(options: Namespace) -> int:
                 warn(str(error))  # somebody is at work on it: fine
                 return
             print(f"volume {volume.id} recovered, it is {volume.status}")
-            if options.wait and volume.status == states.RESIZING:
-                volume = recovery.wait_for_resize(here, volume)
-                print(f"volume {volume.id} is {volume.status}")
             _wait(here, volume, options.wait)
 
         return each(refs, act)
@@ -259,11 +261,7 @@ def resize(options: Namespace) -> None:
     size_bytes = parse_size(options.size)
     with core() as here:
         before = here.store.volume(options.volume)
-        bar = output.ProgressBar(f"wiping the new part of volume {before.id}")
-        try:
-            volume = resizing.resize(here, options.volume, size_bytes, bar)
-        finally:
-            bar.end()
+        volume = _wait(here, resizing.resize(here, options.volume, size_bytes), True, silent=True)
         print(f"volume {volume.id} resized from {format_size(before.size_bytes)} to {format_size(volume.size_bytes)}")
 
 
