@@ -329,6 +329,8 @@ def _ask_server(server: dict, iqn: str, portal: str, address: str, settings: dic
         return "iscsiadm_login_CHAP_wrong_password", {}
     demanded = [settings.get(f"node.session.auth.{key}_in") for key in ("username", "password")]
     if demanded != ["<empty>", "<empty>"] and demanded != target.get("shows"):
+        if not target.get("shows"):
+            return "iscsiadm_login_CHAP_wrong_password", {}
         return "iscsiadm_login_ACL_refuses", {}  # nobody could tell it from that
     return "", target
 

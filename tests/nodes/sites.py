@@ -270,7 +270,7 @@ class LabSite(Site):
             if user:
                 self.run(
                     f"tgtadm --lld iscsi --op new --mode account --user {user} --password {password};"
-                    f"tgtadm --lld iscsi --op bind --mode account --tid {self.tid(name)} --user {user} {way}"
+                    f"tgtadm --lld iscsi --op bind --mode account --tid {self.tid(name)} --user {user} {way} || :"
                 )
 
     def close(self, name: str) -> None:
