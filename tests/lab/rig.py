@@ -188,9 +188,9 @@ class Lab:
         assert text in said, said
         return said.splitlines()
 
-    def guest(self, verb: str, guest: str) -> None:
-        """``pause`` or ``unpause``."""
-        self._run("guest", verb, guest)
+    def guest(self, verb: str, guest: str, *words: str) -> None:
+        """``pause``, ``unpause``, ``write`` DISK."""
+        self._run("guest", verb, guest, *words)
 
     # -- storage server ------------------------------------------------------------------------------------------------
 
