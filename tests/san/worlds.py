@@ -60,10 +60,10 @@ exec unshare --mount sh -c 'mount --bind {etc} /etc/tgt && exec "$@"' - "$@"
 
 # In the process group of the script are the script, its helpers and nobody else.
 _SUDO = """#!/bin/sh
-shift
+shift 3  # -n -T 10
 echo x >> {count}
 if [ "$(wc -l < {count})" = {number} ]; then
-    case {do} in kill) kill -9 0 ;; fail) echo "$4: Input/output error" >&2; exit 5 ;; esac
+    case {do} in kill) kill -9 0 ;; fail) echo "$1: Input/output error" >&2; exit 5 ;; esac
 fi
 exec "$@"
 """
@@ -279,7 +279,8 @@ class Real:
 
     def stop_daemon(self) -> None:
         for pid in self.processes("/usr/sbin/tgtd"):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # one of them ends with the other
+                os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not _listens(self.port))
 
     def stop(self) -> None:
