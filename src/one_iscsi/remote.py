@@ -119,8 +119,9 @@ def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
 
     Hence any cut-off beginning is a syntax error or a definition nobody calls. The shell of a login reads what comes
     by ssh byte by byte, a system call for each: it gets the first line only, and leaves before it would read more. The
-    rest is read by ``cat`` within the limit, so a text that comes too late is not run at all; it is never in an
-    argument, in a variable of the environment or in a file.
+    rest is read within the limit, so a text that comes too late is not run at all; it is never in an argument, in a
+    variable of the environment or in a file. Where there is dash it is run by that: a detach takes a tenth less than
+    with bash, which has to be fed by ``cat`` lest it reads byte by byte, too.
     """
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     script = "\n".join([common(), *map(compact, parts)])
@@ -136,8 +137,8 @@ one_iscsi
 def _limited(limit: int) -> str:
     too_late = f"124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;;"
     return (
-        f"""trap '' HUP PIPE; timeout -k 5 {limit} bash -c 'eval "$(cat)"'; """
-        f"case $? in {too_late} esac; exit"
+        """trap '' HUP PIPE; command -v dash >/dev/null && set dash || set bash -c 'eval "$(cat)"'; """
+        f"""timeout -k 5 {limit} "$@"; case $? in {too_late} esac; exit"""
     )
 
 

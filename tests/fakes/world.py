@@ -50,11 +50,6 @@ for part in sys dev etc/iscsi var/tmp run; do mount --bind {host}/root/$part /$p
 export PATH={host}/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec "$@"
 """
-# Whatever the shell of the scripts is, the one of the login leaves to them what it has not read as a script itself.
-_SHELL = """#!/bin/sh
-[ "$1" != -s ] || exec /bin/bash -s
-exec /bin/{shell} "$@"
-"""
 _PROGRAM = """#!{python} -IS
 import sys
 sys.path.insert(0, {here!r})
@@ -63,10 +58,10 @@ run({world!r}, {host!r})
 """
 
 
-def use_shell(folder: Path, shell: str) -> None:
-    """Let scripts be run by this shell (``bash`` or ``dash``) where ``folder`` is on the PATH."""
-    program = folder / "bash"
-    program.write_text(_SHELL.format(shell=shell))
+def use_bash(folder: Path) -> None:
+    """Let scripts be run by bash where ``folder`` is on the PATH, as where there is no dash."""
+    program = folder / "dash"
+    program.write_text("#!/bin/sh\nexec /bin/bash -c 'eval \"$(cat)\"'\n")
     program.chmod(0o755)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fakes.world import use_bash
 from sites import FakeSite
 
 from one_iscsi.nodes.hypervisors import hypervisor
@@ -42,11 +44,16 @@ def test_shellcheck(script: str, several: bool, vm_mad: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_cut_anywhere_does_nothing(script: str, shell: str) -> None:
+def test_a_script_cut_anywhere_does_nothing(script: str, shell: str, tmp_path: Path) -> None:
     whole = wrap({"IQN": "iqn.2026-01.com.example:v1"}, tuple(text(script, "xen", several=True)), 10)
 
+    if shell == "bash":
+        use_bash(tmp_path)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
     for length in range(0, len(whole) - 12, 997):
-        done = subprocess.run([shell, "-s"], input=whole[:length], capture_output=True, text=True, check=False)
+        command = ["bash", "-s"]
+        done = subprocess.run(command, env=env, input=whole[:length], capture_output=True, text=True, check=False)
         assert done.stdout == ""
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fakes.world import use_bash
 from worlds import Real, wait_for
 
 from one_iscsi import remote as module
@@ -151,13 +152,16 @@ def test_a_script_cut_off_anywhere_does_nothing(shell: str, tmp_path: Path) -> N
     ends = {index for index, letter in enumerate(text) if letter == "\n"} | set(range(len(text) - 120, len(text) - 1))
     ends |= set(range(0, len(text), 40))
     ends -= {len(text) - 1}  # all but the last line's end
+    if shell == "bash":
+        use_bash(tmp_path)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
     for end in sorted(ends):
-        cut = subprocess.run([shell, "-s"], input=text[:end], capture_output=True, text=True, timeout=20)
+        cut = subprocess.run(["bash", "-s"], env=env, input=text[:end], capture_output=True, text=True, timeout=20)
         assert not mark.exists(), f"cut at {end}: {text[:end][-60:]!r}"
         assert parse(cut.stdout) is None
 
-    subprocess.run(["bash", "-s"], input=text, capture_output=True, text=True, timeout=20)
+    subprocess.run(["bash", "-s"], env=env, input=text, capture_output=True, text=True, timeout=20)
     assert mark.exists()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.world import use_shell
+from fakes.world import use_bash
 from worlds import HOST, Fake, Real, Refused, volume, wait_for
 
 from one_iscsi.errors import BadInput, StorageError
@@ -260,8 +260,8 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
     assert code_of(fake.server.open, vol, [HERE], HOST) == "busy"
 
 
-def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
-    use_shell(fake.tools, "dash")
+def test_the_scripts_run_in_bash_where_there_is_no_dash(fake: Fake, disk: Path) -> None:
+    use_bash(fake.tools)
     fake.server = server(replace(fake.row, ssh_host="localhost"), Remote())  # OpenNebula's wrappers need bash
     vol = fake.make(1, disk)
     fake.let_in(1, "ALL")
@@ -269,7 +269,7 @@ def test_the_scripts_are_plain_sh(fake: Fake, disk: Path) -> None:
         fake.server.open(vol, [HERE], HOST)
         fake.server.close(vol)
     assert fake.server.target(vol).size_bytes == 10_500_000 // 512 * 512
-    job = f"test-{os.getpid()}-dash"
+    job = f"test-{os.getpid()}-bash"
     fake.server.start_wipe(vol, job)
     wait_for(lambda: fake.server.wipe_status(vol, job).state == "done")
     for left in Path("/var/tmp/one_iscsi/wipe").glob(f"{job}*"):

@@ -85,13 +85,6 @@ size_of() {
     fi
 }
 
-# pause SECONDS: bash can do that without a process, which counts where a busy machine is asked again and again.
-if [ -n "${BASH_VERSION:-}" ] && eval 'exec 6<> <(:)' 2>/dev/null; then
-    eval 'pause() { read -r -t "$1" -u 6 || :; }'
-else
-    pause() { sleep "$1"; }
-fi
-
 # $now is the time since boot in hundredths of a second.
 clock() {
     read -r now _ </proc/uptime
@@ -106,6 +99,6 @@ wait_until() {
     until "$@"; do
         read -r wait_now _ </proc/uptime
         [ "${wait_now%.*}" -lt "$wait_end" ] || return 1
-        pause 0.05
+        sleep 0.1
     done
 }

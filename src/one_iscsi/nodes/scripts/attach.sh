@@ -28,8 +28,8 @@ check_identity() {
     bytes=$((sectors * 512))
     [ "$WANTED_SIZE" = 0 ] || [ "$bytes" = "$WANTED_SIZE" ] ||
         give_up wrong-size "$device has $bytes bytes instead of $WANTED_SIZE"
-    # vpd_pg80: a header of four bytes, then the serial, which may be padded with blanks
-    serial=$(tail -c +5 "/sys/block/$device/device/vpd_pg80" | tr -d '\0')
+    # vpd_pg80: a header of four bytes, then the serial, which may be padded with blanks, or with zeros, which $( ) drops
+    serial=$(tail -c +5 "/sys/block/$device/device/vpd_pg80")
     serial=${serial#"${serial%%[! ]*}"} serial=${serial%"${serial##*[! ]}"}
     [ -z "$WANTED_SERIAL" ] || [ "$serial" = "$WANTED_SERIAL" ] ||
         give_up wrong-serial "$device has the serial '$serial' instead of '$WANTED_SERIAL'"

@@ -15,7 +15,7 @@ iscsi() {
         root 40 iscsiadm -m node -T "$IQN" -p "$PORTAL" "$@"
         iscsi_code=$?
         case $iscsi_code in
-            4 | 6 | 18 | 20 | 28 | 29 | 33) pause "$delay" ;;
+            4 | 6 | 18 | 20 | 28 | 29 | 33) sleep "$delay" ;;
             *) break ;;
         esac
     done

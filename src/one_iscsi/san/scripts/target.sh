@@ -50,7 +50,7 @@ drop_sessions() {
             seen=$now
             drop "${session%:*}" "${session#*:}"
         done
-        pause 0.2
+        sleep 0.2
         look
         clock
     done

@@ -100,7 +100,7 @@ pace() {
     clock
     early=$((due - now))
     if [ "$early" -gt 0 ]; then
-        pause "$((early / 100)).$((early / 10 % 10))$((early % 10))"
+        sleep "$((early / 100)).$((early / 10 % 10))$((early % 10))"
     else
         due=$now
     fi
