@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes.world import World
+from forked import Forked
 
 HERE = Path(__file__).resolve().parent
 LAB_ONED = HERE.parents[1] / "lab" / "oned"
@@ -82,8 +83,9 @@ class Oned:
 class Cloud:
     """Everything a story needs."""
 
-    def __init__(self, folder: Path, oned: Oned) -> None:
+    def __init__(self, folder: Path, oned: Oned, forked: Forked) -> None:
         self.oned = oned
+        self.forked = forked
         self.database = folder / "one_volume.db"
         self.world = World.create(folder / "world")
         self.node1 = self.world.add_host("node1", address="10.9.0.11")
@@ -105,14 +107,7 @@ class Cloud:
 
     def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
         """``onevolume WORDS``; no command may ever show a traceback, or more than one line of error."""
-        done = subprocess.run(
-            [sys.executable, str(HERE / "onevolume.py"), *words],
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = self.forked([str(HERE / "onevolume.py"), *words], {**self.env, **(env or {})})
         assert "Traceback" not in done.stderr
         assert done.returncode != 70, done.stderr
         return Result(done.returncode, done.stdout, done.stderr)
@@ -136,14 +131,7 @@ class Cloud:
 
     def killed(self, when: str, *words: str) -> Result:
         """``onevolume`` that dies by kill -9 at a moment of ``killed.py``."""
-        done = subprocess.run(
-            [sys.executable, str(HERE / "killed.py"), when, *words],
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = self.forked([str(HERE / "killed.py"), when, *words], self.env)
         assert done.returncode == -9, (when, done.stdout, done.stderr)
         return Result(done.returncode, done.stdout, done.stderr)
 

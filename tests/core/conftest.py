@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cloud import Cloud, Oned
+from forked import Forked
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +15,14 @@ def oned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oned]:
     found.stop()
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    found = Forked()
+    yield found
+    found.stop()
+
+
 @pytest.fixture
-def cloud(tmp_path: Path, oned: Oned) -> Cloud:
+def cloud(tmp_path: Path, oned: Oned, forked: Forked) -> Cloud:
     oned.reset()
-    return Cloud(tmp_path, oned)
+    return Cloud(tmp_path, oned, forked)

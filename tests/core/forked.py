@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -12,7 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 LATE = ("cryptography.fernet", "lxml.etree", "peewee", "pymysql", "pyone", "sh")
 
@@ -86,4 +89,14 @@ if __name__ == "__main__":
     import_all()
     serve(socket.socket(fileno=int(sys.argv[1])))
     sys.path[0] = os.path.dirname(sys.argv[0])
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    code: Any = 1
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    atexit._run_exitfuncs()  # coverage's, too
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is taken apart: that costs as much as a short command
