@@ -28,6 +28,12 @@ lock_node() {
     flock -w 300 8 || die "another command on $node does not end"
 }
 
+# Sets kind, xen or kvm: what the node in the run directory is.
+find_kind() {
+    kind=$(readlink "$run/image")
+    kind=${kind##*-}
+}
+
 is_running() {
     local pid
     pid=$(cat "$run/qemu.pid" 2>/dev/null) || return 1
@@ -74,6 +80,7 @@ make_seed() {
     rm -rf "$seed"
     mkdir -p "$seed/seed"
     install -m 755 "$lab"/node/* "$seed/seed/"
+    ln -s "$kind.sh" "$seed/seed/hypervisor.sh"
     echo "$node" > "$seed/seed/hostname"
     [ ! -e "$lab/../share/one_iscsi.sudoers" ] ||
         install -m 440 "$lab/../share/one_iscsi.sudoers" "$seed/seed/sudoers"
@@ -104,23 +111,29 @@ write_ssh_config() { # write_ssh_config PORT
 }
 
 # Boots the node on the disk in the run directory and waits until it is ready.
-# `-cpu Nehalem-v1 -M pc -smp 1` is the combination on which Xen's dom0 runs reliably in software emulation.
+# `-cpu Nehalem-v1 -M pc -smp 1` is the combination on which Xen's dom0 runs reliably in software emulation. A guest on KVM
+# needs a processor for itself.
 boot() {
-    local port i xen linux
+    local port i xen linux boot processors
+    find_kind
     port=$(free_port)
     write_ssh_config "$port"
     make_seed
     rm -f "$run/console.log"
     xen="console=com1 com1=115200,8n1 dom0_mem=768M,max:768M dom0_max_vcpus=1 noreboot loglvl=warning guest_loglvl=warning"
     xen="$xen spec-ctrl=no xpti=off pv-l1tf=off ucode=no"
-    linux="console=hvc0 quiet panic=-1 mitigations=off net.ifnames=0 random.trust_cpu=on"
+    linux="quiet panic=-1 mitigations=off net.ifnames=0 random.trust_cpu=on"
+    case $kind in
+        xen) processors=1 boot=(-kernel image/xen -append "$xen" -initrd "image/vmlinux console=hvc0 $linux,initrd.img");;
+        kvm) processors=2 boot=(-kernel image/vmlinux -append "console=ttyS0 nokaslr $linux" -initrd initrd.img);;
+    esac
     say "booting $node ..."
     (
         cd "$run"
         exec 8>&-
-        qemu-system-x86_64 -name "one_iscsi-lab-$node" -M pc -accel tcg -cpu Nehalem-v1 -smp 1 -m 1536 \
+        qemu-system-x86_64 -name "one_iscsi-lab-$node" -M pc -accel tcg -cpu Nehalem-v1 -smp $processors -m 1536 \
             -nodefaults -no-user-config -display none -no-reboot -serial file:console.log -pidfile qemu.pid -daemonize \
-            -kernel image/xen -append "$xen" -initrd "image/vmlinux $linux,initrd.img" \
+            "${boot[@]}" \
             -drive id=d0,file=disk.qcow2,format=qcow2,if=none -device virtio-blk-pci,drive=d0 \
             -netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22" -device virtio-net-pci,netdev=n0,romfile= \
             -device virtio-rng-pci

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,29 +23,51 @@ NODE = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
 PORTAL = "127.0.0.1:3260"
 #: The same server by another address, which no storage server in the table has: its targets are managed by hand.
 BY_HAND = "127.0.0.2:3260"
-GUESTS = ("one-7", "one-8")
 MIB = 1 << 20
 
-STATE = {
-    "users": {
-        "0": {"name": "oneadmin", "password": "secret", "gid": 0},
-        "2": {"name": "ann", "password": "hers", "gid": 1},
-    },
-    "hosts": {"0": {"name": NODE, "vm_mad": "xen", "cluster_id": 0}},
-    "vms": {
-        "7": {"name": "web", "uid": 0, "host": NODE, "targets": ["xvda"]},
-        "8": {"name": "db", "uid": 0, "host": NODE, "targets": ["xvda"]},
-        "9": {"name": "anns", "uid": 2, "gid": 1, "host": NODE, "deploy_id": "one-8"},
-        "99": {"name": "ghost", "uid": 0, "host": NODE},
-    },
-}
+
+@dataclass(frozen=True)
+class Machine:
+    """A node of the lab: its hypervisor as oned calls it, the guests it runs, and the first disk of each."""
+
+    name: str
+    vm_mad: str
+    guests: tuple[str, ...]
+    disk: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What lab/up has to know besides the name."""
+        return ("--kvm",) if self.vm_mad == "kvm" else ()
+
+    def state(self) -> dict[str, Any]:
+        """What oned says."""
+        return {
+            "users": {
+                "0": {"name": "oneadmin", "password": "secret", "gid": 0},
+                "2": {"name": "ann", "password": "hers", "gid": 1},
+            },
+            "hosts": {"0": {"name": self.name, "vm_mad": self.vm_mad, "cluster_id": 0}},
+            "vms": {
+                "7": {"name": "web", "uid": 0, "host": self.name, "targets": [self.disk]},
+                "8": {"name": "db", "uid": 0, "host": self.name, "targets": [self.disk]},
+                "9": {"name": "anns", "uid": 2, "gid": 1, "host": self.name, "deploy_id": "one-8"},
+                "99": {"name": "ghost", "uid": 0, "host": self.name},
+            },
+        }
+
+
+XEN = Machine(NODE, "xen", ("one-7", "one-8"), "xvda")
+#: Its guest takes minutes to boot.
+KVM = Machine(f"{NODE}-kvm", "kvm", ("one-7",), "vda")
 
 # What an operation may leave on the node: a line for each thing.
 _LEFTOVERS = r"""
 for f in /sys/class/iscsi_session/session*/targetname; do [ ! -e "$f" ] || echo "session of $(cat "$f")"; done
 [ ! -d /etc/iscsi/nodes ] || find /etc/iscsi/nodes -type f -printf 'record %P\n'
 find /dev/disk/by-path -name '*-iscsi-*' -printf 'link %f\n'
-for guest in one-7 one-8; do xl block-list $guest 2>&1 | sed -n "s/^\([0-9]*\) .*/disk \1 of $guest/p"; done
+. /lab/seed/hypervisor.sh
+for guest in {guests}; do guest_disks $guest | sed "s/.*/disk & of $guest/"; done
 [ ! -d /var/tmp/one_iscsi ] || find /var/tmp/one_iscsi -name '*.lock' -exec sh -c \
     'for f; do flock -n "$f" true || echo "a script that holds ${f##*/}"; done' - {} +
 timeout 10 tgtadm --lld iscsi --op show --mode account | sed -n 's/^    /account /p'
@@ -58,10 +81,11 @@ timeout 10 tgtadm --lld iscsi --op show --mode target | awk '
 
 _SWEEP = r"""
 kill -CONT $(pidof tgtd)
-for guest in one-7 one-8; do
-    xl unpause $guest
-    for disk in $(xl block-list $guest | sed -n 's/^\([0-9]*\) .*/\1/p'); do xl block-detach $guest $disk; done
-    : > /var/log/xen/guest-$guest.log
+. /lab/seed/hypervisor.sh
+for guest in {guests}; do
+    guest_unpause $guest
+    for disk in $(guest_disks $guest); do guest_unplug $guest $disk; done
+    : > $(console_of $guest)
 done
 if [ -n "$(ls /sys/class/iscsi_session)" ]; then timeout 60 iscsiadm -m node -u; fi
 [ -z "$(ls /etc/iscsi/nodes)" ] || iscsiadm -m node -o delete
@@ -75,8 +99,9 @@ true
 
 # What the guest's console said since it was last asked, once it says what is waited for.
 _LISTEN = r"""
-log=/var/log/xen/guest-{guest}.log
-until grep -qF -- {text} $log || [ $SECONDS -ge 30 ]; do sleep 0.1; done
+. /lab/seed/hypervisor.sh
+log=$(console_of {guest})
+until grep -qF -- {text} $log || [ $SECONDS -ge 60 ]; do sleep 0.1; done
 tr -d '\r' < $log
 : > $log
 """
@@ -115,41 +140,50 @@ class Result:
 class Lab:
     """The machines: node, guests, storage server and oned. One of each for all tests; ``Desk`` is new for each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, machine: Machine = XEN) -> None:
         self.oned = folder
-        self._run("up", NODE)
-        self.env = {**os.environ, **self._exports("env", NODE)}
-        self.reset_oned()
-        self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
+        self.machine = machine
         self.first_database = folder / "first.db"
         self.opened_by_hand: set[str] = set()
-        self._guests: set[str] = set(GUESTS) & set(self.root("xl list").split())
+
+    def start(self) -> None:
+        self._run("up", *self.machine.options, self.machine.name)
+        self.env = {**os.environ, **self._exports("env", self.machine.name)}
+        running = self.root(". /lab/seed/hypervisor.sh; guests").split()
+        self._guests = set(self.machine.guests) & set(running)
         self.clean()
+        self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
 
     def close(self) -> None:
         self.sweep()
         self._run("oned", "stop", f"--state={self.oned}")
 
+    def down(self) -> None:
+        """Away with the node, too."""
+        self._run("down", self.machine.name)
+
     def clean(self) -> None:
         """The state every test begins with."""
         self.reset_oned()
-        self.sweep()
-        for guest in GUESTS:
+        for guest in self.machine.guests:
             if guest not in self._guests:
                 self._run("guest", "start", guest)
                 self._guests.add(guest)
+        self.sweep()
 
     def sweep(self) -> None:
         """Whatever a test, perhaps a failed one, left: away with it."""
-        self.root(_SWEEP)
+        self._root_of_guests(_SWEEP)
         self.opened_by_hand = set()
 
-    @staticmethod
-    def _run(tool: str, *words: str) -> str:
+    def _run(self, tool: str, *words: str) -> str:
         command = [str(LAB / tool), *words]
-        env = {**os.environ, "ONE_ISCSI_LAB_NODE": NODE}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        env = {**os.environ, "ONE_ISCSI_LAB_NODE": self.machine.name}
+        # not a pipe: the ssh that keeps the connection holds on to stderr
+        with tempfile.TemporaryFile("w+") as said:
+            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=said, text=True, timeout=600)
+            said.seek(0)
+            assert done.returncode == 0, (command, done.stdout, said.read())
         return done.stdout
 
     def _exports(self, *command: str) -> dict[str, str]:
@@ -158,18 +192,21 @@ class Lab:
 
     def root(self, script: str) -> str:
         """Run something on the node as root, as the lab's administrator."""
-        return self._run("ssh", "-r", NODE, script)
+        return self._run("ssh", "-r", self.machine.name, script)
+
+    def _root_of_guests(self, script: str) -> str:
+        return self.root(script.replace("{guests}", " ".join(self.machine.guests)))
 
     def reboot(self) -> None:
         """Power cut. The guests are gone."""
-        self._run("reboot", NODE)
+        self._run("reboot", self.machine.name)
         self._guests.clear()
 
     # -- oned ----------------------------------------------------------------------------------------------------------
 
     def reset_oned(self) -> None:
         new = self.oned / "reset.json"
-        new.write_text(json.dumps(STATE))
+        new.write_text(json.dumps(self.machine.state()))
         new.replace(self.oned / "state.json")
 
     def set(self, **fields: Any) -> None:
@@ -207,7 +244,7 @@ class Lab:
     def leftovers(self) -> list[str]:
         """Sessions, records, links and disks on the node; access, accounts and connections on the storage server."""
         allowed = {f"access for ALL to {iqn(name)}" for name in self.opened_by_hand}
-        return [line for line in self.root(_LEFTOVERS).splitlines() if line not in allowed]
+        return [line for line in self._root_of_guests(_LEFTOVERS).splitlines() if line not in allowed]
 
     def stranger(self, name: str, portal: str, secret: str = "", initiator: str = "") -> int:
         """iscsiadm's exit code when somebody else on the node logs in: 19 refused, 24 wrong secret."""
@@ -250,7 +287,7 @@ class Desk:
         if lab.first_database.exists():
             shutil.copy(lab.first_database, database)
         else:
-            self.ok("san", "create", "tgt1", "--kind", "tgt", "--host", NODE, "--portal", PORTAL)
+            self.ok("san", "create", "tgt1", "--kind", "tgt", "--host", lab.machine.name, "--portal", PORTAL)
             shutil.copy(database, lab.first_database)
 
     def start(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> subprocess.Popen[str]:
