@@ -181,6 +181,16 @@ def test_a_guests_disk_that_the_host_has_taken(cloud: Cloud) -> None:
     assert found == f"critical host node1: sda, the disk of {iqn('v1')}, is held by the host itself (mpath-36001)"
 
 
+def test_a_session_that_is_broken_off(cloud: Cloud) -> None:
+    cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
+    cloud.ok("register", iqn("v1"), "--san", "alpha", "--assume-clean")
+    cloud.ok("attach", "7", "1M")
+    with cloud.node1.changing() as state:
+        for session in state["sessions"].values():
+            session["state"] = "FREE"
+    assert wrong(cloud, "--host", "node1") == [f"critical host node1: a session of {iqn('v1')} is broken off"]
+
+
 def test_volumes_with_several_portals_take_a_multipathd_and_hold_their_disks(cloud: Cloud, portal: str) -> None:
     cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
     cloud.ok("register", iqn("v1"), "--san", "alpha", "--portal", portal, "--portal", "127.0.0.2", "--assume-clean")

@@ -81,7 +81,12 @@ def judge(where: str, answer: Answer, began: float, ended: float, volumes: Colle
         found.append(Finding(where, what, fix, WARNING))
     else:
         found.append(Finding(where, "its clock is the front end's"))
-    found += [*_multipath(where, answer), *_lvm(where, answer, multipath), *_held(where, answer, volumes)]
+    found += [
+        *_multipath(where, answer),
+        *_lvm(where, answer, multipath),
+        *_held(where, answer, volumes),
+        *_lost(where, answer, volumes),
+    ]
     return Checked(found, answer.get("INITIATOR"))
 
 
@@ -134,3 +139,10 @@ def _held(where: str, answer: Answer, volumes: Collection[str]) -> list[Finding]
             fix = "take it out of multipath (multipath -f) or LVM (vgchange -an) there, and see to their filters"
             found.append(Finding(where, what, fix, CRITICAL))
     return found
+
+
+def _lost(where: str, answer: Answer, volumes: Collection[str]) -> list[Finding]:
+    # It comes back by itself, but open-iscsi gives up one whose target was not there for a moment.
+    fix = "see to its portal and to the storage server; if it stays so then, detach the volume and attach it again"
+    lost = sorted(set(volumes) & set(answer.all("LOST")))
+    return [Finding(where, f"a session of {iqn} is broken off", fix, CRITICAL) for iqn in lost]

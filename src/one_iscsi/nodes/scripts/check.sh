@@ -46,6 +46,13 @@ look_at_disks() {
     done 2>/dev/null
 }
 
+# Sessions that have lost their portal.
+look_at_sessions() {
+    for found in /sys/class/iscsi_session/session*; do
+        read -r state <"$found/state" && [ "$state" != LOGGED_IN ] && read -r iqn <"$found/targetname" && say LOST "$iqn"
+    done 2>/dev/null
+}
+
 main() {
     lock check 10
     has_tools sudo flock timeout tee ip blockdev iscsiadm
@@ -76,6 +83,7 @@ main() {
     look_at_multipath
     look_at_lvm
     look_at_disks
+    look_at_sessions
     for where in $PORTALS; do
         good_if portal "${where%/*} port ${where##*/}" answers "$where"
     done
