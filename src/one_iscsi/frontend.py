@@ -116,7 +116,7 @@ class Frontend:
         return found[0]
 
     def hosts(self) -> list[FrontendHost]:
-        """All hosts this session may see: an ordinary user's may see none."""
+        """All hosts this user may see: an ordinary one may see none."""
         return self._ask(lambda pool: [_host(host) for host in pool.HOST], "hostpool.info")
 
     def whoami(self) -> tuple[int, int]:

@@ -58,8 +58,10 @@ run({world!r}, {host!r})
 """
 
 
-def use_bash(folder: Path) -> None:
-    """Let scripts be run by bash where ``folder`` is on the PATH, as where there is no dash."""
+def use_shell(folder: Path, shell: str) -> None:
+    """Let scripts be run by ``bash``, as where there is no dash, or by ``dash`` where ``folder`` is on the PATH."""
+    if shell == "dash":
+        return
     program = folder / "dash"
     program.write_text("#!/bin/sh\nexec /bin/bash -c 'eval \"$(cat)\"'\n")
     program.chmod(0o755)

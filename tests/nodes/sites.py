@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fakes.world import World, use_bash
+from fakes.world import World, use_shell
 
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, Identity, Volume
@@ -75,8 +75,7 @@ class FakeSite(Site):
     def __init__(self, folder: Path, kind: str, shell: str) -> None:
         self.world = World.create(folder / "world")
         self.host = self.world.add_host("node1", kind)
-        if shell == "bash":
-            use_bash(self.host.folder / "bin")
+        use_shell(self.host.folder / "bin", shell)
         for guest in (self.guest, OTHER_GUEST):
             self.host.start_guest(guest)
         self.node = Node(Remote(), "node1", kind)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.world import use_bash
+from fakes.world import use_shell
 from sites import FakeSite
 
 from one_iscsi.nodes.hypervisors import hypervisor
@@ -47,8 +47,7 @@ def test_shellcheck(script: str, several: bool, vm_mad: str, tmp_path: Path) -> 
 def test_a_script_cut_anywhere_does_nothing(script: str, shell: str, tmp_path: Path) -> None:
     whole = wrap({"IQN": "iqn.2026-01.com.example:v1"}, tuple(text(script, "xen", several=True)), 10)
 
-    if shell == "bash":
-        use_bash(tmp_path)
+    use_shell(tmp_path, shell)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
     for length in range(0, len(whole) - 12, 997):

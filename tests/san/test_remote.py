@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes.world import use_bash
+from fakes.world import use_shell
 from worlds import Real, wait_for
 
 from one_iscsi import remote as module
@@ -152,8 +152,7 @@ def test_a_script_cut_off_anywhere_does_nothing(shell: str, tmp_path: Path) -> N
     ends = {index for index, letter in enumerate(text) if letter == "\n"} | set(range(len(text) - 120, len(text) - 1))
     ends |= set(range(0, len(text), 40))
     ends -= {len(text) - 1}  # all but the last line's end
-    if shell == "bash":
-        use_bash(tmp_path)
+    use_shell(tmp_path, shell)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
     for end in sorted(ends):

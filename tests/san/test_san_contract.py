@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.world import use_bash
+from fakes.world import use_shell
 from worlds import HOST, Fake, Real, Refused, volume, wait_for
 
 from one_iscsi.errors import BadInput, StorageError
@@ -261,7 +261,7 @@ def test_two_steps_for_one_volume_wait_for_each_other(fake: Fake, disk: Path) ->
 
 
 def test_the_scripts_run_in_bash_where_there_is_no_dash(fake: Fake, disk: Path) -> None:
-    use_bash(fake.tools)
+    use_shell(fake.tools, "bash")
     fake.server = server(replace(fake.row, ssh_host="localhost"), Remote())  # OpenNebula's wrappers need bash
     vol = fake.make(1, disk)
     fake.let_in(1, "ALL")
