@@ -8,6 +8,19 @@ from pathlib import Path
 import pytest
 from rig import HERE, Desk, Lab
 
+# What a storage server of the lab may have of volumes that were made on it.
+_CLEAN = r"""
+for f in /sys/kernel/config/target/iscsi/iqn.*; do [ ! -d "$f" ] || { timeout 60 targetctl clear; break; }; done
+rm -rf /etc/rtslib-fb-target/saveconfig.json /srv/volumes
+for f in /etc/tgt/conf.d/one_iscsi-*; do
+    [ -e "$f" ] || continue
+    tgt-admin -f --delete "$(sed -n 's/<target \(.*\)>/\1/p' "$f")" || true
+    rm -f "$f"
+done
+[ ! -e /srv/vg0.pv ] || { vgremove -qq --force vg0; pvremove -qq "$(losetup -nO NAME -j /srv/vg0.pv)"; losetup -d \
+    "$(losetup -nO NAME -j /srv/vg0.pv)"; rm -f /srv/vg0.pv; }
+"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -34,3 +47,18 @@ def lab(running_lab: Lab) -> Lab:
 @pytest.fixture
 def desk(lab: Lab, tmp_path: Path) -> Desk:
     return Desk(lab, tmp_path)
+
+
+@pytest.fixture
+def storage(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """The node as a bare storage server: a volume group with a thin pool, a folder, LIO beside tgt."""
+    for name in ("SSH", "ONE_LOCATION"):
+        if name in lab.env:
+            monkeypatch.setenv(name, lab.env[name])
+    lab.root(_CLEAN)
+    lab.target("vg", "vg0", "128M")
+    lab.root("mkdir -p /srv/volumes")
+    lab.target("lio")
+    yield lab
+    lab.sweep()
+    lab.root(_CLEAN)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from rig import MIB, NODE, Desk, Lab, ended
-from test_storage_servers import PORTALS, left, storage  # noqa: F401  # storage is the fixture
+from test_storage_servers import PORTALS, left
 
 
 def add_server(desk: Desk, kind: str, *place: str) -> None:
     desk.ok("san", "create", kind, "--kind", kind, "--host", NODE, "--portal", str(PORTALS[kind]), *place)
 
 
-def test_a_disk_grows_in_a_guest_and_is_taken_away(storage: Lab, desk: Desk) -> None:  # noqa: F811
+def test_a_disk_grows_in_a_guest_and_is_taken_away(storage: Lab, desk: Desk) -> None:
     add_server(desk, "lio", "--thin", "vg0/pool")
     desk.ok("create", "12M", "--name", "v", "--wait")
     desk.ok("attach", "7", "10M")
@@ -28,7 +28,7 @@ def test_a_disk_grows_in_a_guest_and_is_taken_away(storage: Lab, desk: Desk) -> 
 
 
 def test_a_server_loses_power_while_it_wipes_one_volume_and_makes_another(
-    storage: Lab,  # noqa: F811
+    storage: Lab,
     desk: Desk,
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from rig import MIB, NODE, Desk, Lab
-from test_storage_servers import storage  # noqa: F401  # the fixture
 
 FIRST, SECOND = "127.0.0.1:3261", "10.1.0.2:3261"
 _HAVE = "ip addr replace 10.1.0.2/32 dev lo"
@@ -15,7 +14,7 @@ _PATHS = "multipathd show paths format '%d %t' | grep -c active || :"
 
 
 @pytest.fixture
-def two(storage: Lab, desk: Desk) -> Iterator[Desk]:  # noqa: F811
+def two(storage: Lab, desk: Desk) -> Iterator[Desk]:
     """A desk with a storage server that has two portals, and multipathd on the node."""
     storage.root(
         f"{_HAVE}; modprobe -a dm_multipath dm_service_time scsi_dh_alua; mkdir -p /run/multipath; multipathd;"

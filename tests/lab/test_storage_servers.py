@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -23,18 +22,6 @@ HERE = "127.0.0.1"
 SERIAL, SCSI_ID = "00c0ffee00c0ffee", "0123456789abcdef"
 LET_IN, NOT_YOU, WRONG_SECRET = 0, 19, 24
 RESTART = {"tgt": "restart", "lio": "lio"}
-
-_CLEAN = r"""
-for f in /sys/kernel/config/target/iscsi/iqn.*; do [ ! -d "$f" ] || { timeout 60 targetctl clear; break; }; done
-rm -rf /etc/rtslib-fb-target/saveconfig.json /srv/volumes
-for f in /etc/tgt/conf.d/one_iscsi-*; do
-    [ -e "$f" ] || continue
-    tgt-admin -f --delete "$(sed -n 's/<target \(.*\)>/\1/p' "$f")" || true
-    rm -f "$f"
-done
-[ ! -e /srv/vg0.pv ] || { vgremove -qq --force vg0; pvremove -qq "$(losetup -nO NAME -j /srv/vg0.pv)"; losetup -d \
-    "$(losetup -nO NAME -j /srv/vg0.pv)"; rm -f /srv/vg0.pv; }
-"""
 
 _LOG_IN = r"""
 exec 3>&1 >/dev/null 2>&1
@@ -66,20 +53,6 @@ ls /sys/kernel/config/target/core | grep -v '^alua$'
 grep -s '"wwn": "iqn' /etc/rtslib-fb-target/saveconfig.json
 true
 """
-
-
-@pytest.fixture
-def storage(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    for name in ("SSH", "ONE_LOCATION"):
-        if name in lab.env:
-            monkeypatch.setenv(name, lab.env[name])
-    lab.root(_CLEAN)
-    lab.target("vg", "vg0", "128M")
-    lab.root("mkdir -p /srv/volumes")
-    lab.target("lio")
-    yield lab
-    lab.sweep()
-    lab.root(_CLEAN)
 
 
 def at(kind: str, place: str) -> StorageServer:
