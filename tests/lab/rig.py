@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab_node import NODE
+
 from one_iscsi.store import Store
 
 HERE = Path(__file__).resolve().parent
 LAB = HERE.parents[1] / "lab"
 KILLED = HERE.parent / "core" / "killed.py"
-NODE = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
 PORTAL = "127.0.0.1:3260"
 #: The same server by another address, which no storage server in the table has: its targets are managed by hand.
 BY_HAND = "127.0.0.2:3260"
@@ -149,8 +150,7 @@ class Lab:
     def start(self) -> None:
         self._run("up", *self.machine.options, self.machine.name)
         self.env = {**os.environ, **self._exports("env", self.machine.name)}
-        running = self.root(". /lab/seed/hypervisor.sh; guests").split()
-        self._guests = set(self.machine.guests) & set(running)
+        self._guests: set[str] = set()
         self.clean()
         self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
 

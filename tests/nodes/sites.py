@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fakes.world import World, use_shell
+from lab_node import NODE
 
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, Identity, Volume
@@ -180,15 +181,13 @@ class LabSite(Site):
 
     portal = Portal("127.0.0.1")
     second = Portal("10.1.0.2")
-    name = os.environ.get("ONE_ISCSI_LAB_NODE", "node1")
+    name = NODE
 
     def __init__(self) -> None:
         self.node = Node(Remote(), self.name, "xen")
         self.made: list[str] = []
         for guest in (self.guest, OTHER_GUEST):
-            running = self.run(f"xl domid {guest} 2>/dev/null || :")
-            if not running:
-                self.lab("guest", "start", guest)
+            self.lab("guest", "start", guest)
 
     @staticmethod
     def environment() -> dict[str, str]:
