@@ -197,7 +197,7 @@ def _serves(san: San, host: FrontendHost) -> bool:
 
 def _hosts(core: Core, hosts: list[FrontendHost]) -> list[Finding]:
     sans = core.store.sans()
-    volumes = frozenset(volume.iqn for volume in core.store.volumes() if not volume.is_multipath)
+    volumes = {volume.iqn: volume.portals for volume in core.store.volumes()}
     several = core.sans_with_several_portals()
 
     def one(host: FrontendHost) -> Checked:

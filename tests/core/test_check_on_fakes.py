@@ -188,7 +188,17 @@ def test_a_session_that_is_broken_off(cloud: Cloud) -> None:
     with cloud.node1.changing() as state:
         for session in state["sessions"].values():
             session["state"] = "FREE"
-    assert wrong(cloud, "--host", "node1") == [f"critical host node1: a session of {iqn('v1')} is broken off"]
+    assert wrong(cloud, "--host", "node1") == [f"critical host node1: all sessions of {iqn('v1')} are broken off"]
+
+
+def test_a_kvm_host_whose_guests_cannot_open_disks(cloud: Cloud) -> None:
+    identity = cloud.node3.folder / "bin/id"
+    identity.write_text("#!/bin/sh\necho oneadmin kvm libvirt\n")
+    identity.chmod(0o755)
+    [found] = wrong(cloud, "--host", "node3", code=0)
+    assert found.startswith("warning host node3: oneadmin is not in the group disk: guests that run as oneadmin cannot")
+    identity.write_text("#!/bin/sh\necho oneadmin disk kvm libvirt\n")
+    assert wrong(cloud, "--host", "node3", code=0) == []
 
 
 def test_volumes_with_several_portals_take_a_multipathd_and_hold_their_disks(cloud: Cloud, portal: str) -> None:

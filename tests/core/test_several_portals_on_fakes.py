@@ -92,6 +92,8 @@ def test_one_path_less_is_told_and_goes_on(cloud: Cloud) -> None:
     assert result.code == 0
     assert f"warning: portal {SECOND} does not answer host node1, volume 1 has a path less" in result.err
     assert f"iscsiadm -m node -T {cloud.volume(1)['IQN']} -p {SECOND} --login" in result.err
+    found = cloud("check", "--host", "node1").out
+    assert f"host node1: {cloud.volume(1)['IQN']} has a path less: there is no session by portal {SECOND}: " in found
     cloud.ok("detach", "7", "1", "--keep", "--yes")
     assert cloud.remains() == {}
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from one_iscsi.findings import CRITICAL, WARNING, Finding, Meaning, findings
+from one_iscsi.iscsi import Portal
 from one_iscsi.remote import Answer
+
+#: The portals of volumes, by IQN.
+Portals = Mapping[str, Sequence[Portal]]
 
 _MEANINGS = {
     "name": Meaning(
@@ -38,6 +42,13 @@ _MEANINGS = {
         "the hypervisor answers to oneadmin",
         "the hypervisor does not answer to oneadmin",
         "see what xl or virsh says when oneadmin runs it",
+    ),
+    "disks": Meaning(
+        "oneadmin is in the group disk, so guests that run as oneadmin can open volumes",
+        "oneadmin is not in the group disk: guests that run as oneadmin cannot open volumes, unless libvirt makes them "
+        "theirs (dynamic_ownership)",
+        "usermod -aG disk oneadmin, on the host",
+        WARNING,
     ),
 }
 
@@ -70,7 +81,7 @@ class Checked:
     initiator: str = ""
 
 
-def judge(where: str, answer: Answer, began: float, ended: float, volumes: Collection[str], multipath: bool) -> Checked:
+def judge(where: str, answer: Answer, began: float, ended: float, volumes: Portals, multipath: bool) -> Checked:
     """What ``check.sh`` said; ``began`` and ``ended`` are this machine's clock, ``volumes`` and ``multipath`` as in
     ``Node.check``."""
     found = findings(where, answer, _MEANINGS)
@@ -85,7 +96,7 @@ def judge(where: str, answer: Answer, began: float, ended: float, volumes: Colle
         *_multipath(where, answer),
         *_lvm(where, answer, multipath),
         *_held(where, answer, volumes),
-        *_lost(where, answer, volumes),
+        *_broken_off(where, answer, volumes),
     ]
     return Checked(found, answer.get("INITIATOR"))
 
@@ -130,19 +141,34 @@ def lvm_rejects(patterns: str, names: Collection[str]) -> bool:
     return rejected
 
 
-def _held(where: str, answer: Answer, volumes: Collection[str]) -> list[Finding]:
+def _held(where: str, answer: Answer, volumes: Portals) -> list[Finding]:
     found = []
     for line in answer.all("HELD"):
         iqn, disk, holder = line.split(" ", 2)
-        if iqn in volumes:
+        if len(volumes.get(iqn, ())) == 1:  # the paths of others are held by their map
             what = f"{disk}, the disk of {iqn}, is held by the host itself ({holder})"
             fix = "take it out of multipath (multipath -f) or LVM (vgchange -an) there, and see to their filters"
             found.append(Finding(where, what, fix, CRITICAL))
     return found
 
 
-def _lost(where: str, answer: Answer, volumes: Collection[str]) -> list[Finding]:
-    # It comes back by itself, but open-iscsi gives up one whose target was not there for a moment.
-    fix = "see to its portal and to the storage server; if it stays so then, detach the volume and attach it again"
-    lost = sorted(set(volumes) & set(answer.all("LOST")))
-    return [Finding(where, f"a session of {iqn} is broken off", fix, CRITICAL) for iqn in lost]
+def _broken_off(where: str, answer: Answer, volumes: Portals) -> list[Finding]:
+    """Volumes that are logged in to by some of their portals, or by one that has gone silent."""
+    alive: dict[str, set[Portal]] = {}
+    for line in answer.all("SESSION"):
+        iqn, address, port, state = line.split(" ", 3)
+        alive.setdefault(iqn, set()).update({Portal(address, int(port))} if state == "LOGGED_IN" else ())
+    found = []
+    for iqn in sorted(set(alive) & set(volumes)):
+        lost = [portal for portal in volumes[iqn] if portal not in alive[iqn]]
+        if lost and not alive[iqn]:
+            # It comes back by itself, but open-iscsi gives up one whose target was not there for a moment.
+            fix = "see to its portal and to the storage server; if it stays so, detach the volume and attach it again"
+            found.append(Finding(where, f"all sessions of {iqn} are broken off", fix, CRITICAL))
+            continue
+        for portal in lost:
+            what = f"{iqn} has a path less: there is no session by portal {portal}"
+            login = f"iscsiadm -m node -T {iqn} -p {portal}"
+            fix = f"see to that portal; if none comes back then, run {login} --logout, and the same with --login, there"
+            found.append(Finding(where, what, fix, WARNING))
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from one_iscsi.errors import BadInput, NodeError
 from one_iscsi.findings import CRITICAL, Finding
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, Identity, Volume
-from one_iscsi.nodes.check import Checked, judge
+from one_iscsi.nodes.check import Checked, Portals, judge
 from one_iscsi.nodes.hypervisors import hypervisor
 from one_iscsi.nodes.troubles import no_answer, refusal
 from one_iscsi.remote import LOOKING, Answer, Remote, RemoteFailure
@@ -89,9 +89,9 @@ class Node:
         sources = dict(line.split(" ", 1) for line in answer.all("SOURCE"))
         return Visit(answer.get("INITIATOR"), sources, answer.get("MULTIPATH") == "yes")
 
-    def check(self, portals: Iterable[Portal] = (), volumes: Collection[str] = (), multipath: bool = False) -> Checked:
-        """What the host has and lacks, and whether it reaches these portals; ``volumes``: the IQNs of all of ours with
-        one portal. With ``multipath`` there are others, too, which take a multipathd.
+    def check(self, portals: Iterable[Portal] = (), volumes: Portals | None = None, multipath: bool = False) -> Checked:
+        """What the host has and lacks, whether it reaches these ``portals``, and how it is with the ``volumes`` it has.
+        With ``multipath`` it may get some with several portals, which takes a multipathd.
 
         Without an answer that is all there is to find.
         """
@@ -102,7 +102,7 @@ class Node:
             answer = self._run("check", "check", values, _CHECK + 6 * len(values["PORTALS"].split()), LOOKING)
         except NodeError as error:
             return Checked([Finding(where, error.what, error.fix, CRITICAL)])
-        return judge(where, answer, began, time.time(), volumes, multipath)
+        return judge(where, answer, began, time.time(), volumes or {}, multipath)
 
     def attach(
         self,

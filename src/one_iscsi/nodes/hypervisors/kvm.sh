@@ -77,8 +77,14 @@ hv_reason() {
     printf '%s\n' "$out" | sed -n '$s/^error: //; $p'
 }
 
+# Guests run as oneadmin, and libvirt leaves the owner of a disk alone: so OpenNebula wants it (dynamic_ownership = 0).
+opens_disks() {
+    case " $(id -Gn) " in *" disk "* | *" root "*) ;; *) return 1 ;; esac
+}
+
 hv_check() {
     has_tools virsh
     version virsh virsh --version
     good_if hypervisor '' kvm list
+    good_if disks '' opens_disks
 }

@@ -3,7 +3,8 @@
 #
 # Values: PORTALS (address and port of each, in one word with a slash), SEVERAL (not empty: volumes have several, which
 # takes a multipathd). Says GOOD and BAD (see looking.sh), VERSION, and
-# what only the front end can judge: INITIATOR, CLOCK, FIND_MULTIPATHS, LVM, HELD (a target and what holds its disk).
+# what only the front end can judge: INITIATOR, CLOCK, FIND_MULTIPATHS, LVM, HELD (a target and what holds its disk),
+# SESSION (a target, the portal's address and port, the state).
 
 # Prints the initiator's name; 1 if there is none of its own.
 initiator_name() (
@@ -46,10 +47,13 @@ look_at_disks() {
     done 2>/dev/null
 }
 
-# Sessions that have lost their portal.
 look_at_sessions() {
-    for found in /sys/class/iscsi_session/session*; do
-        read -r state <"$found/state" && [ "$state" != LOGGED_IN ] && read -r iqn <"$found/targetname" && say LOST "$iqn"
+    for connection in /sys/class/iscsi_connection/connection*; do
+        session=/sys/class/iscsi_session/session${connection##*/connection}
+        session=${session%%:*}
+        read -r iqn <"$session/targetname" && read -r state <"$session/state" &&
+            read -r address <"$connection/persistent_address" && read -r port <"$connection/persistent_port" &&
+            say SESSION "$iqn $address $port $state"
     done 2>/dev/null
 }
 
