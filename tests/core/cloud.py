@@ -142,13 +142,13 @@ class Cloud:
             self.world.add_target(iqn(f"v{number}"), size * MIB, access=())
             self.ok("register", iqn(f"v{number}"), "--san", "alpha", *(["--assume-clean"] if clean else ["--wait"]))
 
-    def with_place(self, name: str, location: str, size_mib: int, *more: str) -> None:
+    def with_place(self, name: str, location: str, size_mib: int, *more: str, kind: str = "tgt") -> None:
         """A storage server that makes volumes in ``location``, which has this size."""
         option = {"lvm": "--vg", "thin": "--thin", "file": "--path"}[location.partition(":")[0]]
         with self.world.tgt() as state:
             state["places"][location] = size_mib * MIB
         where = ("--host", "localhost", "--portal", "10.0.0.1:3260", option, location.partition(":")[2])
-        self.ok("san", "create", name, "--kind", "tgt", *where, *more)
+        self.ok("san", "create", name, "--kind", kind, *where, *more)
 
     # -- what a story looks at -------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from test_many_at_once_on_fakes import all_at_once
 DATA = b"ann's data " * 1000
 
 
-def made(cloud: Cloud, location: str, size_mib: int = 100) -> None:
-    cloud.with_place("alpha", location, size_mib)
+def made(cloud: Cloud, location: str, kind: str = "tgt") -> None:
+    cloud.with_place("alpha", location, 100, kind=kind)
     cloud.ok("create", "12M", "--wait")
 
 
@@ -49,7 +49,7 @@ def test_a_kept_one_keeps_its_data_and_gets_nobody_elses(cloud: Cloud, location:
 
 @pytest.mark.parametrize("vm", ["7", "10"], ids=["xen", "kvm"])
 def test_one_in_use_grows_in_the_guest(cloud: Cloud, vm: str) -> None:
-    made(cloud, "thin:vg0/pool0")
+    made(cloud, "thin:vg0/pool0", "lio")
     cloud.ok("attach", vm, "12M")
     cloud.ok("resize", "1", "20M")
     assert (cloud.volume(1)["SIZE"], cloud.status(1)) == (20 * MIB, "in_use")
@@ -63,7 +63,7 @@ def test_one_in_use_grows_in_the_guest(cloud: Cloud, vm: str) -> None:
 
 
 def test_a_vm_that_is_off_sees_it_when_it_is_started(cloud: Cloud) -> None:
-    made(cloud, "thin:vg0/pool0")
+    made(cloud, "thin:vg0/pool0", "lio")
     cloud.ok("attach", "7", "12M")
     cloud.node1.stop_guest("one-7")
     cloud.oned.set(vm_7_state=8, vm_7_lcm_state=0)
@@ -121,7 +121,7 @@ def test_one_that_cannot_grow_now(cloud: Cloud) -> None:
     cloud.ok("san", "create", "beta", "--kind", "tgt", "--host", "localhost", "--portal", "10.0.0.1", "--path", "/srv")
     cloud.ok("create", "4M", "--san", "beta")
     cloud.ok("attach", "8", "--volume", "2")
-    assert "somebody is logged in to" in cloud.refused(9, "resize", "2", "20M")
+    assert "and tgt fixes the size of a disk in use" in cloud.refused(9, "resize", "2", "20M")
     cloud.oned.set(vm_8_state=5, vm_8_lcm_state=0)
     assert "VM 8 is SUSPENDED" in cloud.refused(5, "resize", "2", "20M")
 
@@ -138,7 +138,7 @@ def test_a_full_server(cloud: Cloud) -> None:
 
 
 def test_a_host_that_goes_away_meanwhile(cloud: Cloud) -> None:
-    made(cloud, "thin:vg0/pool0")
+    made(cloud, "thin:vg0/pool0", "lio")
     cloud.ok("attach", "7", "12M")
     cloud.node1.go_down()
     result = cloud("resize", "1", "20M")
@@ -225,7 +225,7 @@ def test_killed(cloud: Cloud, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["after:growing", "after:rescanning", "before:finish"])
 def test_killed_while_it_is_used(cloud: Cloud, moment: str) -> None:
-    made(cloud, "thin:vg0/pool0")
+    made(cloud, "thin:vg0/pool0", "lio")
     cloud.ok("attach", "kvm", "12M")
     cloud.killed(moment, "resize", "1", "20M")
     cloud.ok("recover")

@@ -18,7 +18,7 @@ def cloud(cloud: Cloud) -> Cloud:
     with cloud.world.tgt() as state:
         state["places"]["thin:vg0/pool"] = 100 * MIB
     where = ("--host", "localhost", "--thin", "vg0/pool")
-    cloud.ok("san", "create", "alpha", "--kind", "tgt", *where, *BOTH)
+    cloud.ok("san", "create", "alpha", "--kind", "lio", *where, *BOTH)
     return cloud
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worlds import Fake, Real, missing_for_real
+from worlds import Fake, Making, Real, missing_for_real
 
 
 @pytest.fixture
@@ -21,6 +21,13 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Real]:
         pytest.skip(lacking)
     world = Real(tmp_path)
     world.environment(monkeypatch)
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Making]:
+    world = Making(tmp_path, monkeypatch)
     yield world
     world.stop()
 

@@ -1,4 +1,4 @@
-"""Making, growing and removing volumes on tgt: told once, for the fake and for the real tgtd (see worlds.py)."""
+"""Making, growing and removing volumes on tgt: told once, for the fakes and for the real tgtd (see worlds.py)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from one_iscsi.san import Exposure, server
 MIB = 1 << 20
 HERE, ELSEWHERE = "127.0.0.1", "10.9.9.9"
 SERIAL, SCSI_ID = "00c0ffee00c0ffee", "0123456789abcdef"
+
+
+# Whatever makes volumes does so; what is not marked is about tgt's configuration.
+on_all = pytest.mark.parametrize("world", ["fake", "making", "real"], indirect=True)
 
 
 @pytest.fixture
@@ -43,11 +47,11 @@ def gets_in(world: Fake | Real, number: int, chap: Chap | None) -> bool:
 
 def left(world: Fake | Real) -> list[str]:
     """Everything there is on the server."""
-    files = [path.name for folder in (world.room, world.etc / "conf.d") for path in folder.rglob("*") if path.is_file()]
     shown = world.tgtadm("--op", "show", "--mode", "target")
-    return [*files, *re.findall(r"^Target \d+: (.*)", shown, re.MULTILINE), *world.accounts()]
+    return [*world.files(), *re.findall(r"^Target \d+: (.*)", shown, re.MULTILINE), *world.accounts()]
 
 
+@on_all
 def test_the_room_is_told(world: Fake | Real) -> None:
     assert world.server.can_create
     capacity = world.server.capacity()
@@ -55,6 +59,7 @@ def test_the_room_is_told(world: Fake | Real) -> None:
     assert 63 * MIB < capacity.free_bytes <= 64 * MIB
 
 
+@on_all
 def test_a_new_volume_has_the_size_and_the_identity_it_was_given_and_nobody_gets_in(
     world: Fake | Real, vol: Volume
 ) -> None:
@@ -67,12 +72,17 @@ def test_a_new_volume_has_the_size_and_the_identity_it_was_given_and_nobody_gets
     store = Path(made.path)
     assert store.read_bytes() == bytes(8 * MIB)
     assert store.stat().st_blocks * 512 == 8 * MIB  # the room is taken now, not when the guest writes
-    [config] = (world.etc / "conf.d").iterdir()
-    assert {oct(path.stat().st_mode & 0o777) for path in (store, config)} == {"0o600"}
     assert world.server.capacity().free_bytes <= 56 * MIB
     assert not gets_in(world, 1, None)
 
 
+def test_its_files_are_roots_alone(world: Fake | Real, vol: Volume) -> None:
+    made = world.server.create(vol, SCSI_ID)
+    [config] = (world.etc / "conf.d").iterdir()
+    assert {oct(path.stat().st_mode & 0o777) for path in (Path(made.path), config)} == {"0o600"}
+
+
+@on_all
 def test_what_is_made_is_not_made_again(world: Fake | Real, vol: Volume) -> None:
     made = world.server.create(vol, SCSI_ID)
     Path(made.path).write_bytes(b"x" * made.size_bytes)
@@ -84,6 +94,7 @@ def test_what_is_made_is_not_made_again(world: Fake | Real, vol: Volume) -> None
     assert gets_in(world, 1, chap)
 
 
+@on_all
 def test_two_at_once(world: Fake | Real) -> None:
     made = {}
     servers = [server(world.row, Remote(connect_timeout=5)) for _ in range(3)]
@@ -100,6 +111,7 @@ def test_two_at_once(world: Fake | Real) -> None:
     assert {target.serial for target in world.server.targets()} == {"SN1", "SN2", "SN3"}
 
 
+@on_all
 def test_a_removed_volume_leaves_nothing(world: Fake | Real, vol: Volume) -> None:
     world.server.create(vol, SCSI_ID)
     world.server.open(vol, [HERE], HOST)
@@ -111,6 +123,7 @@ def test_a_removed_volume_leaves_nothing(world: Fake | Real, vol: Volume) -> Non
     world.server.remove(vol)  # again
 
 
+@on_all
 def test_a_volume_in_use_is_not_removed(world: Fake | Real, vol: Volume) -> None:
     world.server.create(vol, SCSI_ID)
     before = left(world)
@@ -120,6 +133,7 @@ def test_a_volume_in_use_is_not_removed(world: Fake | Real, vol: Volume) -> None
     assert left(world) == [*before, vol.iqn]  # its account
 
 
+@on_all
 def test_what_somebody_else_made_is_neither_taken_over_nor_removed(world: Fake | Real, tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     disk.write_bytes(b"x" * MIB)
@@ -134,6 +148,7 @@ def test_what_somebody_else_made_is_neither_taken_over_nor_removed(world: Fake |
     assert disk.read_bytes() == b"x" * MIB
 
 
+@on_all
 def test_a_closed_volume_grows_and_keeps_its_data_and_identity(world: Fake | Real, vol: Volume) -> None:
     made = world.server.create(vol, SCSI_ID)
     Path(made.path).write_bytes(b"x" * 8 * MIB)
@@ -146,6 +161,7 @@ def test_a_closed_volume_grows_and_keeps_its_data_and_identity(world: Fake | Rea
     assert gets_in(world, 1, world.server.open(vol, [HERE], HOST))
 
 
+@on_all
 def test_a_volume_in_use_does_not_grow(world: Fake | Real, vol: Volume) -> None:
     made = world.server.create(vol, SCSI_ID)
     with world.session(1, world.server.open(vol, [HERE], HOST)) as is_in:
@@ -156,6 +172,7 @@ def test_a_volume_in_use_does_not_grow(world: Fake | Real, vol: Volume) -> None:
     assert Path(made.path).stat().st_size == 8 * MIB
 
 
+@on_all
 def test_where_there_is_no_room_nothing_is_left(world: Fake | Real, vol: Volume) -> None:
     assert code_of(world.server.create, replace(vol, size_bytes=65 * MIB), SCSI_ID) == "no-space"
     assert left(world) == []
@@ -164,14 +181,12 @@ def test_where_there_is_no_room_nothing_is_left(world: Fake | Real, vol: Volume)
     assert world.server.target(vol).serial == SERIAL
 
 
-def test_what_keeps_volumes_from_being_made_is_told_beforehand(world: Fake | Real, vol: Volume) -> None:
+@on_all
+def test_a_place_that_cannot_be_is_told_beforehand(world: Fake | Real, vol: Volume) -> None:
     def at(location: str) -> object:
         return server(replace(world.row, location=location), Remote(connect_timeout=5))
 
     assert code_of(at("file:/nowhere").capacity) == "no-location"  # type: ignore[attr-defined]
-    (world.etc / "targets.conf").write_text("# include /etc/tgt/conf.d/*.conf\n")
-    with pytest.raises(StorageError, match=r"lacks the line: include /etc/tgt/conf.d/\*.conf"):
-        world.server.capacity()
     nowhere = at("")
     assert not nowhere.can_create  # type: ignore[attr-defined]
     assert code_of(nowhere.create, vol, SCSI_ID) == "no-location"  # type: ignore[attr-defined]
@@ -180,12 +195,18 @@ def test_what_keeps_volumes_from_being_made_is_told_beforehand(world: Fake | Rea
             at(nonsense).capacity()  # type: ignore[attr-defined]
 
 
+def test_a_tgt_that_would_not_read_our_files_is_told_beforehand(world: Fake | Real) -> None:
+    (world.etc / "targets.conf").write_text("# include /etc/tgt/conf.d/*.conf\n")
+    with pytest.raises(StorageError, match=r"lacks the line: include /etc/tgt/conf.d/\*.conf"):
+        world.server.capacity()
+
+
+@on_all
 def test_a_daemon_that_is_down_makes_and_removes_nothing(world: Fake | Real, vol: Volume) -> None:
     world.stop_daemon()
     assert code_of(world.server.create, vol, SCSI_ID) == "daemon-down"
     assert code_of(world.server.remove, vol) == "daemon-down"
-    assert not list(world.room.rglob("*"))
-    assert not list((world.etc / "conf.d").iterdir())
+    assert world.files() == []
 
 
 def test_a_daemon_that_dies_in_its_answer_makes_and_removes_nothing_half(fake: Fake, vol: Volume) -> None:

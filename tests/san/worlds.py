@@ -1,4 +1,5 @@
-"""Two storage servers for the same stories: a fake tgtadm on the PATH, and the real tgtd, by ssh as oneadmin."""
+"""Storage servers for the same stories: a fake tgtadm on the PATH, the same with onevolume's stories' fake on top, and
+the real tgtd, by ssh as oneadmin."""
 
 from __future__ import annotations
 
@@ -15,11 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fakes.maker import Maker
+from fakes.world import World
+
 from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal
 from one_iscsi.model import Chap, San, Volume
 from one_iscsi.remote import Remote
-from one_iscsi.san import StorageServer, server
+from one_iscsi.san import KINDS, StorageServer, server
 
 HERE = Path(__file__).parent
 OPENNEBULA = HERE.parents[1] / "lab" / "opennebula"
@@ -79,6 +83,10 @@ def places(directory: Path) -> tuple[Path, Path]:
     return etc, room
 
 
+def files(*folders: Path) -> list[str]:
+    return [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
 class Fake:
     """The server's state is a file; "initiators" write into it. Only root can keep /etc/tgt to itself."""
 
@@ -99,6 +107,10 @@ class Fake:
         patch.setenv("PATH", path)
         self.row = San(1, "alpha", "tgt", (), "server", f"file:{self.room}")
         self.server: StorageServer = server(self.row, Remote())
+
+    def files(self) -> list[str]:
+        """The names of all it has made, volumes and configuration."""
+        return files(self.room, self.etc / "conf.d")
 
     def read(self) -> Any:
         return json.loads(self.state.read_text())
@@ -182,6 +194,21 @@ class Fake:
         subprocess.run(["umount", "--lazy", self.room], check=True)
 
 
+class Making(Fake):
+    """The fake of onevolume's stories (tests/fakes/maker.py): no script makes, grows and removes its volumes."""
+
+    def __init__(self, directory: Path, patch: Any) -> None:
+        super().__init__(directory, patch)
+        patch.setitem(KINDS, "tgt", Maker)
+        self.world = World.create(directory)
+        with self.world.tgt() as state:
+            state["places"][self.row.location] = 64 << 20  # as the others' room
+        self.server = server(self.row, Remote())
+
+    def files(self) -> list[str]:
+        return files(self.world.folder / "disks")
+
+
 class Real:
     """tgtd and sshd in name spaces of their own; initiators are libiscsi's (a kernel one needs a kernel module)."""
 
@@ -206,6 +233,9 @@ class Real:
             f"ssh -F none -p {self.ssh_port} -i {self.directory}/key -l oneadmin -o IdentitiesOnly=yes"
             " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         )
+
+    def files(self) -> list[str]:
+        return files(self.room, self.etc / "conf.d")
 
     @property
     def first(self) -> int:
