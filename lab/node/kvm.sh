@@ -23,6 +23,7 @@ X
 }
 
 guests() { virsh list --name; }
+paused_guests() { virsh list --name --state-paused; }
 guest_stop() { timeout 60 virsh --quiet destroy "$1"; }
 guest_pause() { timeout 60 virsh --quiet suspend "$1"; }
 guest_unpause() { timeout 60 virsh --quiet resume "$1"; }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from rig import HERE, Desk, Lab
 
 # What a storage server of the lab may have of volumes that were made on it.
@@ -44,9 +45,16 @@ def lab(running_lab: Lab) -> Lab:
     return running_lab
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    found = Forked(limit=300)
+    yield found
+    found.stop()
+
+
 @pytest.fixture
-def desk(lab: Lab, tmp_path: Path) -> Desk:
-    return Desk(lab, tmp_path)
+def desk(lab: Lab, tmp_path: Path, forked: Forked) -> Desk:
+    return Desk(lab, tmp_path, forked)
 
 
 @pytest.fixture

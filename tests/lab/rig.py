@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forked import Forked
 from lab_node import NODE
 
 from one_iscsi.store import Store
 
 HERE = Path(__file__).resolve().parent
 LAB = HERE.parents[1] / "lab"
-KILLED = HERE.parent / "core" / "killed.py"
+CORE = HERE.parent / "core"
 PORTAL = "127.0.0.1:3260"
 #: The same server by another address, which no storage server in the table has: its targets are managed by hand.
 BY_HAND = "127.0.0.2:3260"
@@ -80,24 +81,6 @@ timeout 10 tgtadm --lld iscsi --op show --mode target | awk '
     section == "ACL" && /^        / { print "access for " $1 " to " iqn }'
 """
 
-_SWEEP = r"""
-kill -CONT $(pidof tgtd)
-. /lab/seed/hypervisor.sh
-for guest in {guests}; do
-    guest_unpause $guest
-    for disk in $(guest_disks $guest); do guest_unplug $guest $disk; done
-    : > $(console_of $guest)
-done
-if [ -n "$(ls /sys/class/iscsi_session)" ]; then timeout 60 iscsiadm -m node -u; fi
-[ -z "$(ls /etc/iscsi/nodes)" ] || iscsiadm -m node -o delete
-for f in /srv/*.target; do [ ! -e "$f" ] || /lab/seed/target delete "$(basename "$f" .target)"; done
-for account in $(tgtadm --lld iscsi --op show --mode account | sed -n 's/^    //p'); do
-    tgtadm --lld iscsi --op delete --mode account --user "$account"
-done
-losetup -D
-true
-"""
-
 # What the guest's console said since it was last asked, once it says what is waited for.
 _LISTEN = r"""
 . /lab/seed/hypervisor.sh
@@ -150,7 +133,6 @@ class Lab:
     def start(self) -> None:
         self._run("up", *self.machine.options, self.machine.name)
         self.env = {**os.environ, **self._exports("env", self.machine.name)}
-        self._guests: set[str] = set()
         self.clean()
         self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
 
@@ -165,15 +147,11 @@ class Lab:
     def clean(self) -> None:
         """The state every test begins with."""
         self.reset_oned()
-        for guest in self.machine.guests:
-            if guest not in self._guests:
-                self._run("guest", "start", guest)
-                self._guests.add(guest)
         self.sweep()
 
     def sweep(self) -> None:
         """Whatever a test, perhaps a failed one, left: away with it."""
-        self._root_of_guests(_SWEEP)
+        self.root("/lab/seed/fresh " + " ".join(self.machine.guests))
         self.opened_by_hand = set()
 
     def _run(self, tool: str, *words: str) -> str:
@@ -200,7 +178,6 @@ class Lab:
     def reboot(self) -> None:
         """Power cut. The guests are gone."""
         self._run("reboot", self.machine.name)
-        self._guests.clear()
 
     # -- oned ----------------------------------------------------------------------------------------------------------
 
@@ -279,8 +256,9 @@ def _lock(name: str) -> str:
 class Desk:
     """A user's terminal: ``onevolume`` with a table that knows the lab's storage server, tgt1, and no volume."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, forked: Forked) -> None:
         self.lab = lab
+        self.forked = forked
         database = folder / "one_volume.db"
         self.url = f"sqlite:///{database}"
         self.env = {**lab.env, "ONE_ISCSI_DATABASE": self.url}
@@ -290,10 +268,10 @@ class Desk:
             self.ok("san", "create", "tgt1", "--kind", "tgt", "--host", lab.machine.name, "--portal", PORTAL)
             shutil.copy(database, lab.first_database)
 
-    def start(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> subprocess.Popen[str]:
         """``onevolume WORDS``, still running."""
         return subprocess.Popen(
-            [sys.executable, *program, *words],
+            [sys.executable, "-m", "one_iscsi.cli", *words],
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -301,9 +279,10 @@ class Desk:
             text=True,
         )
 
-    def __call__(self, *words: str, program: tuple[str, ...] = ("-m", "one_iscsi.cli")) -> Result:
+    def __call__(self, *words: str, program: str = "onevolume.py") -> Result:
         """``onevolume WORDS``; no command may ever show a traceback."""
-        return ended(self.start(*words, program=program))
+        done = self.forked([str(CORE / program), *words], self.env)
+        return sound(Result(done.returncode, done.stdout, done.stderr))
 
     def kill_ssh(self) -> None:
         """kill -9 every ssh client that one of our commands started."""
@@ -342,7 +321,7 @@ class Desk:
 
     def killed(self, moment: str, *words: str) -> None:
         """The same, dying by kill -9 at a moment (see killed.py)."""
-        assert self(moment, *words, program=(str(KILLED),)).code == -9
+        assert self(moment, *words, program="killed.py").code == -9
 
     def rows(self) -> Any:
         """Volumes, attachments and open operations, without what changes with every touch."""
@@ -378,9 +357,14 @@ class Desk:
 def ended(process: subprocess.Popen[str]) -> Result:
     """What a command printed, once it has ended."""
     out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err
-    assert process.returncode != 70, err
-    return Result(process.returncode, out, err)
+    return sound(Result(process.returncode, out, err))
+
+
+def sound(result: Result) -> Result:
+    """The result, which is none of a command that broke down."""
+    assert "Traceback" not in result.err
+    assert result.code != 70, result.err
+    return result
 
 
 def iqn(name: str) -> str:

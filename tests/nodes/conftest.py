@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sites import LAB, FakeSite, LabSite, Site
+from sites import FakeSite, LabSite, Site
 
 
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, shell: str) -> FakeSite:
@@ -29,14 +27,16 @@ def kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
     return fake(tmp_path, monkeypatch, "kvm", "dash")
 
 
+@pytest.fixture(scope="session")
+def lab_environment() -> dict[str, str]:
+    return LabSite.up()
+
+
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabSite]:
-    subprocess.run([LAB / "up", LabSite.name], check=True, stdout=subprocess.DEVNULL)
-    for name, value in LabSite.environment().items():
+def lab(lab_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> LabSite:
+    for name, value in lab_environment.items():
         monkeypatch.setenv(name, value)
-    site = LabSite()
-    yield site
-    site.clean_up()
+    return LabSite()
 
 
 @pytest.fixture(params=["xen", "kvm", pytest.param("lab", marks=pytest.mark.lab)])

@@ -177,7 +177,7 @@ class FakeSite(Site):
 
 
 class LabSite(Site):
-    """The lab's node. Every test makes its own targets and guests, and leaves none."""
+    """The lab's node."""
 
     portal = Portal("127.0.0.1")
     second = Portal("10.1.0.2")
@@ -185,12 +185,12 @@ class LabSite(Site):
 
     def __init__(self) -> None:
         self.node = Node(Remote(), self.name, "xen")
-        self.made: list[str] = []
-        for guest in (self.guest, OTHER_GUEST):
-            self.lab("guest", "start", guest)
+        self.run(f"/lab/seed/fresh {self.guest} {OTHER_GUEST}")
 
     @staticmethod
-    def environment() -> dict[str, str]:
+    def up() -> dict[str, str]:
+        """The node runs; the variables by which it is reached."""
+        subprocess.run([LAB / "up", LabSite.name], check=True, stdout=subprocess.DEVNULL)
         words = subprocess.run([LAB / "env", LabSite.name], check=True, capture_output=True, text=True).stdout
         lines = [shlex.split(line)[1] for line in words.splitlines()]
         return dict(line.split("=", 1) for line in lines)
@@ -239,21 +239,10 @@ class LabSite(Site):
         change = "--op update --mode logicalunit --lun 1 --params scsi_sn=beaf11"
         self.run(f"tgtadm --lld iscsi {change} --tid {self.tid(name)}")
 
-    def clean_up(self) -> None:
-        self.lab("target", "thaw")
-        self.run(f"ip addr del {self.second.address}/32 dev lo; multipathd shutdown; rm -f /etc/multipath.conf; :")
-        self.run("for d in one-7 one-8; do xl unpause $d; done 2>/dev/null; :")
-        for guest in (self.guest, OTHER_GUEST):
-            self.run(f"xl block-list {guest} | awk '/^[0-9]/ {{ print $1 }}' | xargs -rn1 xl block-detach {guest}")
-        self.run("multipath -F; iscsiadm -m node -u; iscsiadm -m node -o delete; :")
-        for name in self.made:
-            self.lab("target", "delete", name)
-
     def iqn(self, name: str) -> str:
         return f"iqn.2024-01.org.lab:{name}"
 
     def make_target(self, name: str, size: int) -> None:
-        self.made.append(name)
         self.lab("target", "create", "--open", "ALL", name, f"{size // MIB}M")
 
     def tid(self, name: str) -> str:

@@ -22,9 +22,10 @@ LATE = ("cryptography.fernet", "lxml.etree", "peewee", "pymysql", "pyone", "sh")
 
 class Forked:
     """``forked([PROGRAM, WORD…], env)`` is ``subprocess.run([sys.executable, PROGRAM, WORD…], env=env, …)``, without
-    input and with its output as text."""
+    input and with its output as text. It may take ``limit`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = 120) -> None:
+        self._limit = limit
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, __file__, str(theirs.fileno())]
@@ -37,7 +38,7 @@ class Forked:
             request = json.dumps([list(words), dict(env)]).encode()
             with theirs:
                 socket.send_fds(self._requests, [request], [theirs.fileno(), out, err])
-            answer.settimeout(120)
+            answer.settimeout(self._limit)
             code = int(answer.recv(16))
             stdout.seek(0), stderr.seek(0)
             return subprocess.CompletedProcess(words, code, stdout.read(), stderr.read())
