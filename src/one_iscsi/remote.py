@@ -94,8 +94,10 @@ class Remote:
         common = self.wrappers()
         # The wrappers throw ssh's stderr away, so ssh writes its complaints to a file of ours. At level VERBOSE it also
         # tells that it was let in: after that a lost connection leaves a script running, and nobody knows its end.
-        with tempfile.NamedTemporaryFile("r", prefix="one_iscsi-ssh-", errors="replace") as log:
-            options = f"-o ConnectTimeout={self.connect_timeout} -o BatchMode=yes -o LogLevel=VERBOSE -E {log.name}"
+        # The file has no name: whatever kills us, it does not stay.
+        with tempfile.TemporaryFile("w+", errors="replace") as log:
+            name = f"/proc/{os.getpid()}/fd/{log.fileno()}"
+            options = f"-o ConnectTimeout={self.connect_timeout} -o BatchMode=yes -o LogLevel=VERBOSE -E {name}"
             env = {**os.environ, "SSH": f"{os.environ.get('SSH') or 'ssh'} {options}"}
             wrapper = 'source "$1"; ssh_monitor_and_log "$2" "$(cat)" "$3"'
             arguments = ["-c", wrapper, os.path.realpath(sys.argv[0]), str(common), host, label]

@@ -1,29 +1,43 @@
-"""Volumes that onevolume makes itself, on storage servers as they are and as they fail."""
+"""Volumes that onevolume makes itself, in every place, on storage servers as they are and as they fail."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rig import MIB, NODE, Desk, Lab, ended
-from test_storage_servers import PORTALS, left
+from test_storage_servers import PORTALS, RESTART, left
+
+PLACES = {"thick": ("--vg", "vg0"), "thin": ("--thin", "vg0/pool"), "file": ("--path", "/srv/volumes")}
 
 
-def add_server(desk: Desk, kind: str, *place: str) -> None:
-    desk.ok("san", "create", kind, "--kind", kind, "--host", NODE, "--portal", str(PORTALS[kind]), *place)
+def make_everywhere(desk: Desk, kind: str) -> None:
+    """A storage server for each place and a volume of its name there, all at once."""
+    for name, place in PLACES.items():
+        where = ("--host", NODE, "--portal", str(PORTALS[kind]), *place)
+        desk.ok("san", "create", name, "--kind", kind, *where)
+    creating = [desk.start("create", "12M", "--name", name, "--san", name, "--wait") for name in PLACES]
+    assert [ended(each).code for each in creating] == [0, 0, 0]
+    assert [desk.status(name) for name in PLACES] == ["free", "free", "free"]
 
 
-def test_a_disk_grows_in_a_guest_and_is_taken_away(storage: Lab, desk: Desk) -> None:
-    add_server(desk, "lio", "--thin", "vg0/pool")
-    desk.ok("create", "12M", "--name", "v", "--wait")
-    desk.ok("attach", "7", "10M")
+def restart_while_it_is_used(storage: Lab, kind: str) -> None:
+    storage.target(RESTART[kind])
+    storage.guest("write", "one-7", "xvdp")
+    storage.hear("one-7", "dom: xvdp written again")
+
+
+def test_volumes_are_made_at_once_and_one_grows_in_a_guest(storage: Lab, desk: Desk) -> None:
+    make_everywhere(desk, "lio")
+    desk.ok("attach", "7", "--volume", "thin")
     assert f"size={12 * MIB} " in "".join(storage.hear("one-7", "dom: xvdp written"))
 
-    desk.ok("resize", "v", "24M")
+    restart_while_it_is_used(storage, "lio")
+    desk.ok("resize", "thin", "24M")
     storage.hear("one-7", f"dom: xvdp resized size={24 * MIB}")
 
-    desk.ok("detach", "7", "v", "--yes", "--wait")
+    desk.ok("detach", "7", "thin", "--yes", "--wait")
     assert storage.leftovers() == []
-    desk.ok("delete", "v", "--yes", "--wait")
+    desk.ok("delete", *PLACES, "--yes", "--wait")
     assert left(storage) == []
 
 
@@ -32,24 +46,24 @@ def test_a_server_loses_power_while_it_wipes_one_volume_and_makes_another(
     desk: Desk,
     tmp_path: Path,
 ) -> None:
-    add_server(desk, "tgt", "--vg", "vg0")
-    desk.ok("create", "12M", "--name", "old", "--wait")
-    disk = desk.volume("old")["IQN"].rpartition(":")[2]
-    desk.ok("attach", "7", "10M")
+    make_everywhere(desk, "tgt")
+    disk = desk.volume("thick")["IQN"].rpartition(":")[2]
+    desk.ok("attach", "7", "--volume", "thick")
     storage.hear("one-7", "dom: xvdp written")
+    restart_while_it_is_used(storage, "tgt")
     (tmp_path / "slow.conf").write_text("wipe_rate = 1M\n")
     desk.env["ONE_ISCSI_CONFIG"] = str(tmp_path / "slow.conf")
-    desk.ok("detach", "7", "old", "--yes")
+    desk.ok("detach", "7", "thick", "--yes")
     storage.root("timeout 60 sh -c 'until grep -q ^OFFSET=[1-9] /var/tmp/one_iscsi/wipe/*; do sleep 0.1; done'; sync")
-    creating = desk.start("create", "12M", "--name", "new")
-    storage.root("timeout 60 sh -c 'until lvs vg0 | grep -c volume- | grep -q 2; do sleep 0.1; done'")
+    creating = desk.start("create", "12M", "--name", "new", "--san", "thick")
+    storage.root("timeout 60 sh -c 'until lvs vg0 | grep -c volume- | grep -q 3; do sleep 0.1; done'")
     storage.reboot()
     assert ended(creating).code != 0
     del desk.env["ONE_ISCSI_CONFIG"]
-    assert (desk.status("old"), desk.status("new")) == ("wiping", "creating")
+    assert [desk.status(name) for name in ("thick", "new")] == ["wiping", "creating"]
 
     desk.ok("recover", "--wait")
-    assert (desk.status("old"), desk.status("new")) == ("free", "free")
+    assert [desk.status(name) for name in (*PLACES, "new")] == ["free", "free", "free", "free"]
     assert storage.root(f"cmp -n {12 * MIB} /dev/vg0/{disk} /dev/zero && echo zeros") == "zeros\n"
-    desk.ok("delete", "old", "new", "--yes", "--wait")
+    desk.ok("delete", *PLACES, "new", "--yes", "--wait")
     assert left(storage) == []
