@@ -14,15 +14,13 @@ import fcntl
 import json
 import os
 import re
-import shutil
-import stat
 import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-TESTS = HERE.parent
-RECORDINGS = TESTS / "data" / "node"
+from fakes.kernel import make_dev, put, show
+
+TESTS = Path(__file__).resolve().parents[1]
 
 COMMON_PROGRAMS = ("sudo", "iscsiadm", "blockdev", "tee", "ip", "lvmconfig", "date", "grep")
 MULTIPATH_PROGRAMS = ("multipathd", "multipath", "dmsetup")
@@ -52,8 +50,8 @@ exec "$@"
 """
 _PROGRAM = """#!{python} -IS
 import sys
-sys.path.insert(0, {here!r})
-from programs import run
+sys.path.insert(0, {tests!r})
+from fakes.programs import run
 run({world!r}, {host!r})
 """
 
@@ -144,11 +142,11 @@ class World:
         for part in (*(f"sys/{folder}" for folder in folders), "etc/iscsi", "var/tmp", "run/udev"):
             (host.root / part).mkdir(parents=True)
         (host.root / "run/udev/control").touch()
-        _make_dev(host.root / "dev")
+        make_dev(host.root / "dev")
         (host.root / "etc/iscsi/initiatorname.iscsi").write_text(f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n")
         (host.folder / "bin").mkdir()
         for program in COMMON_PROGRAMS + MULTIPATH_PROGRAMS + PROGRAMS[kind]:
-            text = _PROGRAM.format(python=sys.executable, here=str(HERE), world=str(self.folder), host=name)
+            text = _PROGRAM.format(python=sys.executable, tests=str(TESTS), world=str(self.folder), host=name)
             _executable(host.folder / "bin" / program, text)
         _executable(host.folder / "enter", _ENTER.format(host=host.folder))
         basics = {"kind": kind, "address": address, "next_sid": 1, "sessions": {}, "domains": {}, "lost": []}
@@ -218,7 +216,7 @@ class World:
         return json.loads((self.folder / name).read_text())
 
     def _write(self, name: str, value: object) -> None:
-        _replace(self.folder / name, json.dumps(value, indent=1))
+        put(self.folder / name, json.dumps(value, indent=1))
 
 
 class Host:
@@ -237,7 +235,7 @@ class Host:
         return json.loads((self.folder / "state.json").read_text())
 
     def save(self, state: dict) -> None:
-        _replace(self.folder / "state.json", json.dumps(state, indent=1))
+        put(self.folder / "state.json", json.dumps(state, indent=1))
 
     @contextlib.contextmanager
     def changing(self):
@@ -247,7 +245,7 @@ class Host:
             yield state
             self._drop_paths(state)
             self.save(state)
-            self._show(state)
+            show(self.root, state)
 
     def _drop_paths(self, state: dict) -> None:
         """A disk that is gone is no path any more, a map without one goes unless a guest has it."""
@@ -323,131 +321,7 @@ class Host:
         }
         return {what: left for what, left in found.items() if left}
 
-    # -- what the programs see -----------------------------------------------------------------------------------
-
-    def _show_back_ends(self, state: dict, devices: dict[str, str]) -> None:
-        """Xen's block back ends in dom0's kernel; a disk in state 3 never got a device there."""
-        folder = self.root / "sys/bus/xen-backend/devices"
-        shutil.rmtree(folder, ignore_errors=True)
-        names = {4: "Connected", 6: "Closed"}
-        for domid, domain in enumerate(state["domains"].values(), 1):
-            for vdev, disk in domain["disks"].items():
-                if vdev.startswith("xvd") and disk["state"] in names and disk["source"] in devices:
-                    number = 202 << 8 | ord(vdev[3]) - ord("a") << 4
-                    device = devices[disk["source"]]
-                    physical = f"fd:{int(device[3:]):x}" if device[:3] == "dm-" else f"8:{16 * _disk_number(device):x}"
-                    place = folder / f"vbd-{domid}-{number}"
-                    _files(place, physical_device=physical, state=names[disk["state"]])
-
-    def _show(self, state: dict) -> None:
-        """Make /sys and /dev say what the state says, in the order the kernel and udev would."""
-        sys_class, block, dev = self.root / "sys/class", self.root / "sys/block", self.root / "dev"
-        wanted = {f"session{sid}": session for sid, session in state["sessions"].items()}
-        for path in (sys_class / "iscsi_session").iterdir():
-            if path.name not in wanted:
-                shutil.rmtree(path)
-                shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
-        disks = {session["device"]: session for session in wanted.values() if session["device"]}
-        for name, session in wanted.items():
-            sid = name[7:]
-            _files(sys_class / f"iscsi_session/{name}", targetname=session["iqn"], state=session["state"])
-            connection = sys_class / f"iscsi_connection/connection{sid}:0"
-            _files(connection, persistent_address=session["address"], persistent_port=session["port"])
-            device = sys_class / f"iscsi_session/{name}/device/target{sid}:0:0/{sid}:0:0:{session['lun']}/block"
-            if session["device"]:
-                (device / session["device"]).mkdir(parents=True, exist_ok=True)
-            else:
-                shutil.rmtree(device.parent, ignore_errors=True)
-        for name, session in disks.items():
-            _files(block / name, size=session["size"] // 512, dev=f"8:{16 * _disk_number(name)}")
-            _files(block / name / "device", wwid=session["wwid"], delete="")
-            (block / name / "holders").mkdir(exist_ok=True)
-            page = session["serial"].encode()
-            (block / name / "device/vpd_pg80").write_bytes(b"\0\x80\0" + bytes([len(page)]) + page)
-            if not (dev / name).is_symlink():
-                (dev / name).symlink_to(session["path"])
-        maps = {f"dm-{found['number']}": (name, found) for name, found in state["maps"].items()}
-        self._show_maps(state, maps)
-        for path in block.iterdir():
-            if path.name not in disks and path.name not in maps and (dev / path.name).is_symlink():
-                shutil.rmtree(path)
-                (dev / path.name).unlink()
-        links = {}
-        for name, session in disks.items():
-            link = f"ip-{session['address']}:{session['port']}-iscsi-{session['iqn']}-lun-{session['lun']}"
-            links[link] = f"../../{name}"
-        ids = {f"dm-uuid-{found['uuid']}": f"../../{device}" for device, (_, found) in maps.items()}
-        devices = {f"/dev/disk/by-path/{link}": place[6:] for link, place in links.items()}
-        devices.update({f"/dev/disk/by-id/{link}": place[6:] for link, place in ids.items()})
-        self._show_back_ends(state, devices)
-        _links(dev / "disk/by-path", links)
-        _links(dev / "disk/by-id", ids)
-
-    def _show_maps(self, state: dict, maps: dict[str, tuple[str, dict]]) -> None:
-        block, dev = self.root / "sys/block", self.root / "dev"
-        for device, (name, found) in maps.items():
-            _files(block / device, size=found["size"] // 512, dev=f"253:{found['number']}")
-            _files(block / device / "dm", name=name, uuid=found["uuid"])
-            slaves = block / device / "slaves"
-            slaves.mkdir(exist_ok=True)
-            for slave in slaves.iterdir():
-                if slave.name not in found["paths"]:
-                    slave.rmdir()
-            for path in found["paths"]:
-                (slaves / path).mkdir(exist_ok=True)
-            if not (dev / device).is_symlink():
-                (dev / device).symlink_to(found["file"])
-        disks = [*block.iterdir(), *(self.root / "sys/class/iscsi_session").glob("*/device/target*/*/block/*")]
-        for disk in disks:  # the kernel has one folder by two names
-            for holder in disk.glob("holders/dm-*"):
-                if holder.name not in maps and (holder / "dm/name").exists():
-                    shutil.rmtree(holder)
-            for device, (name, found) in maps.items():
-                if disk.name in found["paths"]:
-                    _files(disk / "holders" / device / "dm", name=name, uuid=found["uuid"])
-
-
-def _disk_number(name: str) -> int:
-    """0 for sda, 25 for sdz, 26 for sdaa."""
-    number = 0
-    for letter in name[2:]:
-        number = number * 26 + ord(letter) - ord("a") + 1
-    return number - 1
-
 
 def _executable(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
-
-
-def _replace(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    new.replace(path)
-
-
-def _links(folder: Path, links: dict[str, str]) -> None:
-    for path in folder.iterdir():
-        if path.name not in links:
-            path.unlink()
-    for link, place in links.items():
-        if not (folder / link).is_symlink():
-            (folder / link).symlink_to(place)
-
-
-def _files(folder: Path, **contents: object) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        path = folder / name
-        if not path.exists() or path.read_text() != f"{content}\n":
-            _replace(path, f"{content}\n")  # whoever reads it meanwhile must not find it empty
-
-
-def _make_dev(dev: Path) -> None:
-    for folder in ("by-path", "by-id"):
-        (dev / "disk" / folder).mkdir(parents=True)
-    (dev / "shm").mkdir()
-    for name, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
-        os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
-        (dev / name).chmod(0o666)
-    (dev / "fd").symlink_to("/proc/self/fd")

@@ -1,0 +1,154 @@
+"""The programs of a fake host's hypervisor: Xen's xl and xenstore-read, libvirt's virsh."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import ascii_lowercase
+
+from fakes.recordings import recorded
+from fakes.world import Host
+
+# -- Xen --------------------------------------------------------------------------------------------------------------
+
+
+def xl(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    action, domain, *rest = arguments
+    with host.changing() as state:
+        if domain.isdigit() and int(domain) <= len(state["domains"]):
+            domain = list(state["domains"])[int(domain) - 1]
+        guest = state["domains"].get(domain)
+        return _XL[action](state, domain, guest, *rest)
+
+
+def _number(vdev: str) -> int:
+    index = ascii_lowercase.index(vdev[-1])
+    return 202 << 8 | index << 4 if index < 16 else 1 << 28 | index << 8
+
+
+def _block_list(state: dict, domain: str, guest: dict | None) -> tuple[str, str, int]:
+    if guest is None:
+        return recorded("xl_block-list_nosuch", domain=domain)
+    header, _, _ = recorded("xl_block-list_one-7_none")
+    domid = list(state["domains"]).index(domain) + 1
+    lines = "".join(
+        f"{_number(vdev):<5} 0   {domid}      {disk['state']}     8      8        "
+        f"/local/domain/0/backend/vbd/{domid}/{_number(vdev):<5}\n"
+        for vdev, disk in guest["disks"].items()
+    )
+    return header + lines, "", 0
+
+
+def _block_attach(state: dict, domain: str, guest: dict | None, spec: str) -> tuple[str, str, int]:
+    if guest is None:
+        return recorded("xl_block-attach_bad_domain", domain=domain)
+    match = re.fullmatch(r"format=raw,vdev=(xvd[a-z]),access=([rw]),target=(\S+)", spec)
+    assert match, f"what would xl say to {spec}?"
+    vdev, mode, link = match.groups()
+    if vdev in guest["disks"]:
+        return recorded("xl_block-attach_duplicate_vdev_other_device")
+    if not Path(link).exists():
+        return recorded("xl_block-attach_missing_device", vdev=vdev, link=link)
+    others = [disk for other in state["domains"].values() if other is not guest for disk in other["disks"].values()]
+    if any(disk["source"] == link for disk in others):
+        guest["disks"][vdev] = {"source": link, "state": 3, "mode": mode}
+        return recorded("xl_block-attach_same_device_other_domain", vdev=_number(vdev))
+    guest["disks"][vdev] = {"source": link, "state": 3 if guest["paused"] else 4, "mode": mode}
+    return recorded("xl_block-attach_ok")
+
+
+def _block_detach(state: dict, domain: str, guest: dict | None, vdev: str) -> tuple[str, str, int]:
+    if guest is None:
+        return recorded("xl_block-detach_nosuch_domain", domain=domain)
+    if vdev not in guest["disks"]:
+        return recorded("xl_block-detach_again", vdev=vdev)
+    if guest["paused"]:
+        return recorded("xl_block-detach_paused_domain", vdev=_number(vdev))
+    del guest["disks"][vdev]
+    return recorded("xl_block-detach_ok")
+
+
+_XL = {"block-list": _block_list, "block-attach": _block_attach, "block-detach": _block_detach}
+
+
+def xenstore_read(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    state = host.state()
+    values = ""
+    for path in arguments:
+        match = re.fullmatch(r"/local/domain/0/backend/vbd/(\d+)/(\d+)/params", path)
+        domains = list(state["domains"].values())
+        disks = {_number(vdev): disk for vdev, disk in domains[int(match[1]) - 1]["disks"].items()} if match else {}
+        if not match or int(match[2]) not in disks:
+            return values, f"xenstore-read: couldn't read path {path}\n", 1
+        values += disks[int(match[2])]["source"] + "\n"
+    return values, "", 0
+
+
+# -- KVM --------------------------------------------------------------------------------------------------------------
+
+
+def virsh(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    if arguments == ["--version"]:
+        return "9.0.0\n", "", 0
+    words = iter(arguments)
+    quiet = next(words) == "--quiet"
+    assert next(words) == "--connect"
+    assert next(words) == "qemu:///system"
+    action = next(words)
+    if action == "list":
+        return " ".join(host.state()["domains"]) + "\n", "", 0
+    options = {word: "" if word in ("--details", "--live") else next(words) for word in words}
+    domain = options["--domain"]
+    with host.changing() as state:
+        guest = state["domains"].get(domain)
+        if guest is None:
+            stdout, stderr, code = recorded("virsh_detach-disk_bad_domain", domain=domain)
+        else:
+            stdout, stderr, code = _VIRSH[action](guest, options, state)
+    return (stdout.strip() and stdout if quiet else stdout), stderr, code
+
+
+def _domblklist(guest: dict, options: dict, state: dict) -> tuple[str, str, int]:
+    lines = [f" block   disk     {target:<8} {disk['source']}\n" for target, disk in guest["disks"].items()]
+    return "".join(lines), "", 0
+
+
+def _attach_disk(guest: dict, options: dict, state: dict) -> tuple[str, str, int]:
+    target, source = options["--target"], options["--source"]
+    sources = [disk["source"] for domain in state["domains"].values() for disk in domain["disks"].values()]
+    if target in guest["disks"]:
+        return recorded("virsh_attach-disk_duplicate_target", target=target)
+    if not Path(source).exists():
+        return recorded("virsh_attach-disk_missing_source", link=source)
+    if source in sources:
+        return recorded("virsh_attach-disk_same_source_second_target")
+    mode = "r" if options.get("--mode") == "readonly" else "w"
+    guest["disks"][target] = {"source": source, "state": 4, "mode": mode}
+    return recorded("virsh_attach-disk_ok")
+
+
+def _detach_disk(guest: dict, options: dict, state: dict) -> tuple[str, str, int]:
+    target = options["--target"]
+    if target not in guest["disks"]:
+        return recorded("virsh_detach-disk_again", target=target)
+    if guest["paused"]:
+        return recorded("virsh_detach-disk_paused")
+    del guest["disks"][target]
+    return recorded("virsh_detach-disk_ok")
+
+
+def _blockresize(guest: dict, options: dict, state: dict) -> tuple[str, str, int]:
+    disk = guest["disks"][options["--path"]]
+    disk["size"] = int(options["--size"].rstrip("B"))
+    return "", "", 0
+
+
+_VIRSH = {
+    "blockresize": _blockresize,
+    "domblklist": _domblklist,
+    "attach-disk": _attach_disk,
+    "detach-disk": _detach_disk,
+}
+
+
+PROGRAMS = {"virsh": virsh, "xenstore-read": xenstore_read, "xl": xl}
