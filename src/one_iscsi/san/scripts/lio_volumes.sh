@@ -124,7 +124,7 @@ unmake() {
     fi
     [ ! -d "$FABRIC/$IQN" ] || config rmdir "$FABRIC/$IQN"
     no_object
+    save # before the store: a target that came back without one would not be known to be ours
     store_find
     [ -z "$store_size" ] || store_remove
-    save
 }
