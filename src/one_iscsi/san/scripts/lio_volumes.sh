@@ -102,11 +102,14 @@ use_fileio() {
     put fd_buffered_io=1 "$object/control"
 }
 
+# no_object: nor the folder that object was in. One without an object is nobody's: whoever made it was killed.
 no_object() {
     for object in "$CONFIGFS/core"/*/"$name"; do
-        [ -d "$object" ] || continue
-        config rmdir "$object"
-        config rmdir "${object%/*}"
+        [ ! -d "$object" ] || config rmdir "$object"
+    done
+    for folder in "$CONFIGFS/core"/iblock_* "$CONFIGFS/core"/fileio_*; do
+        set -- "$folder"/*/
+        [ ! -d "$folder" ] || [ -d "$1" ] || config rmdir "$folder"
     done
 }
 
