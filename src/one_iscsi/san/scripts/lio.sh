@@ -117,6 +117,13 @@ no_strangers() {
     done
 }
 
+# no_exception: since Linux 6.1 an access list may say that its initiator needs no secret.
+no_exception() {
+    [ -e "$acl/attrib/authentication" ] || return 0
+    read -r is <"$acl/attrib/authentication"
+    [ "$is" != 0 ] || put 1 "$acl/attrib/authentication"
+}
+
 # lock_out INITIATOR: its session ends with its access list.
 lock_out() {
     [ -d "$group/acls/$1" ] || return 0 # ALL
@@ -150,6 +157,7 @@ open() {
     done
     acl=$group/acls/$INITIATOR
     directory "$acl"
+    no_exception
     put "$CHAP_USER" "$acl/auth/userid"
     put "$CHAP_PASSWORD" "$acl/auth/password"
     put "$CHAP_TARGET_USER" "$acl/auth/userid_mutual"
