@@ -84,6 +84,12 @@ put() {
     feed='' out=''
 }
 
+# ensure VALUE FILE: Linux before 5.16 does not enable a portal group that is enabled, nor disable one that is not.
+ensure() {
+    read -r is <"$2"
+    [ "$is" = "$1" ] || put "$1" "$2"
+}
+
 # directory PATH: unless it is there.
 directory() {
     [ -d "$1" ] || config mkdir "$1"
@@ -111,10 +117,8 @@ unlink() {
 # no_strangers: who has no access list does not get in, and who has one needs a secret.
 no_strangers() {
     group=$FABRIC/$IQN/tpgt_1
-    for setting in "0 generate_node_acls" "1 authentication"; do
-        read -r is <"$group/attrib/${setting#* }"
-        [ "$is" = "${setting% *}" ] || put "${setting% *}" "$group/attrib/${setting#* }"
-    done
+    ensure 0 "$group/attrib/generate_node_acls"
+    ensure 1 "$group/attrib/authentication"
 }
 
 # no_exception: since Linux 6.1 an access list may say that its initiator needs no secret.
@@ -133,8 +137,8 @@ lock_out() {
 
 # A session of demo mode has no access list: the whole target goes offline for a moment.
 drop() {
-    put 0 "$group/enable"
-    put 1 "$group/enable"
+    ensure 0 "$group/enable"
+    ensure 1 "$group/enable"
 }
 
 # save: what LIO will be after a restart. targetctl alone would leave half a file if it were killed.
@@ -163,7 +167,7 @@ open() {
     put "$CHAP_TARGET_USER" "$acl/auth/userid_mutual"
     put "$CHAP_TARGET_PASSWORD" "$acl/auth/password_mutual"
     link "$group/lun/lun_$LUN" "$acl/lun_$LUN"
-    put 1 "$group/enable" # a drop may have been cut short
+    ensure 1 "$group/enable" # a drop may have been cut short
     save
 }
 

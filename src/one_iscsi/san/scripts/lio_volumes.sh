@@ -17,7 +17,7 @@ create() {
     no_strangers
     [ -n "$(field DISK 1)" ] || new_disk
     for portal in $PORTALS; do directory "$group/np/$portal"; done
-    put 1 "$group/enable"
+    ensure 1 "$group/enable"
     save
     observe
     on_failure=
@@ -116,7 +116,7 @@ no_object() {
 unmake() {
     group=$FABRIC/$IQN/tpgt_1
     if [ -d "$group" ]; then
-        put 0 "$group/enable"
+        ensure 0 "$group/enable"
         for acl in "$group"/acls/*/; do
             acl=${acl%/}
             [ ! -d "$acl" ] || lock_out "${acl##*/}"
