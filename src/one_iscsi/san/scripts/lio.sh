@@ -45,9 +45,8 @@ targets() {
 disk() {
     lun=${1%/*}
     read -r path <"$1/udev_path"
-    read -r serial <"$1/wwn/vpd_unit_serial"
+    read -r _ _ _ _ _ serial <"$1/wwn/vpd_unit_serial" # T10 VPD Unit Serial Number: …
     read -r block <"$1/attrib/block_size"
-    serial=${serial##*: }
     say DISK "${lun##*/lun_}	$block	$serial	$serial	$path"
 }
 
