@@ -130,9 +130,13 @@ class Lab:
         self.first_database = folder / "first.db"
         self.opened_by_hand: set[str] = set()
 
-    def start(self) -> None:
+    def up(self) -> None:
+        """The node alone."""
         self._run("up", *self.machine.options, self.machine.name)
         self.env = {**os.environ, **self._exports("env", self.machine.name)}
+
+    def start(self) -> None:
+        self.up()
         self.clean()
         self.env.update(self._exports("oned", "start", f"--state={self.oned}"))
 

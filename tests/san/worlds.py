@@ -62,11 +62,13 @@ exec unshare --mount sh -c 'mount --bind {etc} /etc/tgt && exec "$@"' - "$@"
 """
 
 
-# In the process group of the script are the script, its helpers and nobody else.
+# In the process group of the script are the script, its helpers and nobody else. Whoever saves has written half of it.
 _SUDO = """#!/bin/sh
 shift 3  # -n -T 10
-echo x >> {count}
-if [ "$(wc -l < {count})" = {number} ]; then
+read -r count < {count}
+echo $((count + 1)) > {count}
+if [ $((count + 1)) = {number} ]; then
+    case $1 in targetctl) echo half >"$3" ;; esac
     case {do} in kill) kill -9 0 ;; fail) echo "$1: Input/output error" >&2; exit 5 ;; esac
 fi
 exec "$@"
@@ -87,14 +89,31 @@ def files(*folders: Path) -> list[str]:
     return [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
-class Fake:
+class Stumbling:
+    """A server that can be stopped at each command it runs as root. ``tools`` come first on its PATH."""
+
+    def __init__(self, directory: Path) -> None:
+        self.tools = directory / "tools"
+        self.tools.mkdir()
+
+    def at_call(self, number: int = 0, do: str = "nothing") -> None:
+        """Let the ``number``-th call of sudo from now ``kill`` its script or ``fail``; 0: nothing."""
+        (self.tools / "sudo").write_text(_SUDO.format(count=self.tools.with_name("calls"), number=number, do=do))
+        (self.tools / "sudo").chmod(0o755)
+        self.tools.with_name("calls").write_text("0\n")
+
+    def calls(self) -> int:
+        """How often sudo was called since ``at_call``."""
+        return int(self.tools.with_name("calls").read_text())
+
+
+class Fake(Stumbling):
     """The server's state is a file; "initiators" write into it. Only root can keep /etc/tgt to itself."""
 
     def __init__(self, directory: Path, patch: Any) -> None:
+        super().__init__(directory)
         self.state = directory / "tgt.json"
         self.write({"down": False, "targets": {}, "accounts": {}})
-        self.tools = directory / "tools"
-        self.tools.mkdir()
         (self.tools / "tgtadm").write_text(f'#!/bin/sh\nexec {sys.executable} -IS {HERE}/fake/tgtadm.py "$@"\n')
         (self.tools / "tgtadm").chmod(0o755)
         self.etc, self.room = places(directory)
@@ -179,16 +198,6 @@ class Fake:
                 break
         assert not self.read()["died"]
         self.write({**self.read(), "dies_at": 0})
-
-    def at_call(self, number: int = 0, do: str = "nothing") -> None:
-        """Let the ``number``-th call of sudo from now ``kill`` its script or ``fail``; 0: nothing."""
-        (self.tools / "sudo").write_text(_SUDO.format(count=self.state.with_name("calls"), number=number, do=do))
-        (self.tools / "sudo").chmod(0o755)
-        self.state.with_name("calls").write_text("")
-
-    def calls(self) -> int:
-        """How often sudo was called since ``at_call``."""
-        return len(self.state.with_name("calls").read_text().split())
 
     def stop(self) -> None:
         subprocess.run(["umount", "--lazy", self.room], check=True)
