@@ -25,7 +25,7 @@ create() {
 
 remove() {
     recall
-    nobody_in in-use ""
+    nobody_in in-use
     changing
     if [ -n "$tid" ]; then
         no_strangers
@@ -37,7 +37,7 @@ remove() {
 # The kernel asks a block device for its size all the time; a file has the size it was given when it was opened.
 grow() {
     recall
-    [ -n "$tid" ] || fail no-target "LIO on $(uname -n) has no target $IQN"
+    has_target
     changing
     if [ "$STORE_KIND" = file ]; then
         nobody_in cannot-grow ", and LIO fixes the size of a file in use"
@@ -64,12 +64,7 @@ recall() {
     look
     [ -z "$(field DISK 1)" ] || store_at "$(field DISK 5)"
     store_find
-    [ -z "$tid" ] || [ -n "$store_size" ] || fail foreign "$IQN on $(uname -n) was not made by one_iscsi"
-}
-
-# nobody_in CODE WHY
-nobody_in() {
-    [ -z "$sessions" ] || fail "$1" "$who is logged in to $IQN$2"
+    [ -z "$tid" ] || [ -n "$store_size" ] || foreign "$IQN"
 }
 
 # new_disk: a storage object of the backing store as it is now, in place of any it had, at our LUN.

@@ -23,8 +23,12 @@ store_at() {
     case $1 in
         /dev/*/"$name") STORE_KIND=lvm STORE=${1#/dev/} && STORE=${STORE%/*} ;;
         /*/one_iscsi/"$name") STORE_KIND=file STORE=${1%/one_iscsi/*} ;;
-        *) fail foreign "$1 on $(uname -n) was not made by one_iscsi" ;;
+        *) foreign "$1" ;;
     esac
+}
+
+foreign() {
+    fail foreign "$1 on $(uname -n) was not made by one_iscsi"
 }
 
 # store_find: $store_size is what the store has, in bytes, empty if there is none; `foreign` if it is not ours.
@@ -78,7 +82,7 @@ find_lvm() {
     found=$(printf '%s\n' "$out" | sed -n 's/^ *\([0-9][0-9]*\)\( .*\)*$/\1,\2/p' | tr -d ' ')
     store_size=${found%%,*}
     [ -n "$found" ] || return 0
-    case ,${found#*,}, in *,one_iscsi,*) ;; *) fail foreign "$store on $(uname -n) was not made by one_iscsi" ;; esac
+    case ,${found#*,}, in *,one_iscsi,*) ;; *) foreign "$store" ;; esac
 }
 
 find_thin() {

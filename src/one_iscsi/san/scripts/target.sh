@@ -34,7 +34,16 @@ EOF
 
 find_target() {
     look
+    has_target
+}
+
+has_target() {
     [ -n "$tid" ] || fail no-target "$(uname -n) has no target $IQN"
+}
+
+# nobody_in CODE [WHY]
+nobody_in() {
+    [ -z "$sessions" ] || fail "$1" "$who is logged in to $IQN${2:-}"
 }
 
 # Drop whoever is logged in, until nobody has been seen for 3 s: an initiator comes back within 2 s if it can.
@@ -74,7 +83,7 @@ start_wipe() {
     serial=$(printf %s "$disk" | cut -f 4)
     [ -z "$SERIAL" ] || [ "$serial" = "$SERIAL" ] ||
         fail wrong-device "LUN $LUN of $IQN has the serial $serial, not $SERIAL"
-    [ -z "$sessions" ] || fail in-use "$who is logged in to $IQN"
+    nobody_in in-use
     [ -z "$accesses" ] || fail in-use "$IQN is open to ${accesses# }"
     wipe_start "$(printf %s "$disk" | cut -f 5)"
 }

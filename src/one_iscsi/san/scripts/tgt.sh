@@ -111,10 +111,8 @@ open() {
 close() {
     look
     remember
-    if [ -z "$tid" ]; then
-        is_ours && return
-        fail no-target "$(uname -n) has no target $IQN"
-    fi
+    [ -n "$tid" ] || ! is_ours || return 0
+    has_target
     close_access
     drop_sessions
     all_closed

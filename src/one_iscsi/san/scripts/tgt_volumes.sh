@@ -8,7 +8,7 @@
 
 create() {
     look
-    is_ours || [ -z "$tid" ] || fail foreign "$IQN on $(uname -n) was not made by one_iscsi"
+    is_ours || [ -z "$tid" ] || foreign "$IQN"
     store_find
     if [ -z "$store_size" ] || [ "$(field DISK 1) $(field DISK 4) $(field DISK 5)" != "$LUN $SERIAL $store" ]; then
         on_failure=unmake
@@ -24,19 +24,19 @@ create() {
 
 remove() {
     recall
-    is_ours || [ -z "$tid" ] || fail foreign "$IQN on $(uname -n) was not made by one_iscsi"
-    nobody_in in-use ""
+    is_ours || [ -z "$tid" ] || foreign "$IQN"
+    nobody_in in-use
     close_access
     look
-    nobody_in in-use ""
+    nobody_in in-use
     unmake
 }
 
 # tgt reads the size when it opens the store: the disk is taken out and put in again.
 grow() {
     recall
-    [ -n "$tid" ] || fail no-target "tgt on $(uname -n) has no target $IQN"
-    is_ours || fail foreign "$IQN on $(uname -n) was not made by one_iscsi"
+    has_target
+    is_ours || foreign "$IQN"
     nobody_in cannot-grow ", and tgt fixes the size of a disk in use"
     store_find
     [ -n "$store_size" ] || fail no-target "$store on $(uname -n) is gone"
@@ -64,11 +64,6 @@ recall() {
     is_ours || return 0
     read_config
     store_at "$path"
-}
-
-# nobody_in CODE WHY
-nobody_in() {
-    [ -z "$sessions" ] || fail "$1" "$who is logged in to $IQN$2"
 }
 
 # Two at once would take the same number.
