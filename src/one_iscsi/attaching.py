@@ -234,11 +234,8 @@ def _carry_out(core: Core, op: Op, volume: Volume, attachment: Attachment) -> tu
         if not error.clean:
             return _settle_after(core, op, volume, error)
         _undo(core, op, volume, guest_saw_it=error.plug_tried)
-        if error.code in (
-            "login-refused",
-            "login-mutual",
-        ):  # perhaps the host has another address now: right at the next attempt
-            core.sources(host, vm_mad, volume, again=True)
+        if error.code in ("login-refused", "login-mutual"):
+            core.sources(host, vm_mad, volume, again=True)  # perhaps it has another address now: right next time
         raise
     return _confirm(core, op, volume, attachment, attached)
 
@@ -258,7 +255,7 @@ def _confirm(
     wrong = _no_longer_there(core, op)
     if not wrong and attached.size_bytes < op.payload["size_bytes"]:
         wrong = f"volume {volume.id} has only {format_size(attached.size_bytes)}"
-        volume = core.store.update(volume, size_bytes=attached.size_bytes, serial=attached.serial, wwid=attached.wwid)
+        volume = core.store.update(volume, **attached.learned)
     if wrong:
         _undo(core, op, volume, guest_saw_it=True, unplug=attachment)
         raise WrongState(wrong, "the attach was undone, try again")
@@ -287,7 +284,6 @@ def _no_longer_there(core: Core, op: Op) -> str:
 def _in_use(
     core: Core, op: Op, volume: Volume, attachment: Attachment, attached: Attached | None = None
 ) -> tuple[Volume, Attachment]:
-    learned = {"size_bytes": attached.size_bytes, "serial": attached.serial, "wwid": attached.wwid} if attached else {}
     done = core.store.finish(
         op,
         states.IN_USE,
@@ -298,7 +294,7 @@ def _in_use(
         holder_id=attachment.vm_id,
         uid=op.payload["uid"],
         gid=op.payload["gid"],
-        **learned,
+        **(attached.learned if attached else {}),
     )
     return done, attachment
 
@@ -330,8 +326,7 @@ def _give_back(core: Core, op: Op, guest_saw_it: bool) -> Volume:
     status = states.AFTER_UNDONE_PLUG[op.origin_status] if guest_saw_it else op.origin_status
     volume = core.store.finish(op, status, core.who, why="attach undone", attachment="delete")
     if status == states.DIRTY:
-        wiping.start_or_leave(core, volume, op.payload["host"], op.payload["vm_mad"])
-        volume = core.store.volume(volume.id)
+        return wiping.start_or_leave(core, volume, op.payload["host"], op.payload["vm_mad"])
     return volume
 
 

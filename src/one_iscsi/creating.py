@@ -137,10 +137,7 @@ def _made(core: Core, op: Op, volume: Volume, made: TargetInfo) -> Volume:
     volume = core.store.finish(
         op, states.FREE if fresh else states.DIRTY, core.who, why="made", size_bytes=made.size_bytes, lun=made.lun
     )
-    if not fresh:
-        wiping.start_or_leave(core, volume)
-        volume = core.store.volume(volume.id)
-    return volume
+    return volume if fresh else wiping.start_or_leave(core, volume)
 
 
 def settle(core: Core, op: Op, volume: Volume) -> Volume:

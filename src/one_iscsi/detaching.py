@@ -106,8 +106,7 @@ def go_on(core: Core, op: Op, volume: Volume) -> Volume:
         **({"uid": 0, "gid": 0} if op.then == states.RELEASE else {}),
     )
     if done.status == states.DIRTY:
-        wiping.start_or_leave(core, done, host, vm_mad)
-        done = core.store.volume(done.id)
+        return wiping.start_or_leave(core, done, host, vm_mad)
     return done
 
 

@@ -98,8 +98,7 @@ def register(core: Core, wanted: Registration) -> Volume:
     if wanted.assume_clean:
         return core.store.change(volume, states.FREE, core.who, "assumed clean")
     volume = core.store.change(volume, states.DIRTY, core.who, "not known to be clean")
-    wiping.start_or_leave(core, volume)
-    return core.store.volume(volume.id)
+    return wiping.start_or_leave(core, volume)
 
 
 def _san_for(core: Core, wanted: Registration) -> San:

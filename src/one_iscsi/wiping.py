@@ -70,8 +70,7 @@ class _OnNode:
         self._node = core.node(host, vm_mad)
 
     def start(self, volume: Volume, job: str) -> None:
-        found = self._node.login(volume, self._core.identity(volume), self._core.chap(volume))
-        learned = {"size_bytes": found.size_bytes, "serial": found.serial, "wwid": found.wwid}
+        learned = self._node.login(volume, self._core.identity(volume), self._core.chap(volume)).learned
         if any(getattr(volume, name) != value for name, value in learned.items()):
             self._core.store.update(volume, **learned)
         self._node.start_wipe(volume, job, self._core.config.wipe_rate)
@@ -140,12 +139,14 @@ def start_again(core: Core, volume: Volume) -> Op:
     return start(core, volume, then=last[0].then if last and last[0].kind == KIND else "")
 
 
-def start_or_leave(core: Core, volume: Volume, host: str = "", vm_mad: str = "") -> None:
-    """The same after an operation that is itself done: a wipe that cannot start now is told, not raised."""
+def start_or_leave(core: Core, volume: Volume, host: str = "", vm_mad: str = "") -> Volume:
+    """The same after an operation that is itself done: a wipe that cannot start now is told, not raised. The volume as
+    it is then."""
     try:
         start(core, volume, host, vm_mad)
     except OneIscsiError as error:
         core.warn(f"the wipe of volume {volume.id} did not start: {error}")
+    return core.store.volume(volume.id)
 
 
 def _some_host(core: Core, volume: Volume) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from one_iscsi.errors import BadInput, NodeError
 from one_iscsi.findings import CRITICAL, Finding
@@ -52,6 +52,11 @@ class Attached:
     wwid: str
     target: str
     silent: tuple[str, ...] = ()
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """What the volume's row is to know of it."""
+        return {"size_bytes": self.size_bytes, "serial": self.serial, "wwid": self.wwid}
 
 
 @dataclass(frozen=True)
