@@ -302,9 +302,9 @@ def _guess(name: str) -> str:
     return f"did you mean {near[0]}?" if near else f"the keys are {', '.join(names)}"
 
 
-def masked(url: str) -> str:
+def masked(url: str, mask: str = ":***") -> str:
     """A URL without its password; the last @ ends it, even in a URL that should have encoded another."""
-    return re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?<=://)([^:/@]*):.*@", rf"\1{mask}@", url)
 
 
 def sample() -> str:

@@ -35,6 +35,7 @@ _PORTALS = _argument(
     default=[],
     help="where its targets answer, such as 10.0.0.5:3260; several are paths, which multipathd joins on the hosts",
 )
+_HOST = _argument("host", metavar="HOST", help="its name")
 _SAN = _argument("san", metavar="SAN", help="id or name")
 _VOLUME = _argument("volume", metavar="VOLUME", help="id, name or IQN")
 _VOLUMES = _argument("volumes", metavar="VOLUME", nargs="+", help="ids, names, IQNs, or a range of ids such as 3..7")
@@ -305,14 +306,14 @@ COMMANDS = (
         "host show",
         commands.show_host,
         "show what was learned of a host",
-        (_argument("host", metavar="HOST", help="its name"), *_MACHINE),
+        (_HOST, *_MACHINE),
     ),
     Command(
         "host prepare",
         upkeep.prepare,
         "install and set up on a host what volumes need, as root@HOST through ssh; then check it",
         (
-            _argument("host", metavar="HOST", help="its name"),
+            _HOST,
             _argument("--print", action="store_true", help="only print a script, for an admin to run there as root"),
         ),
         ("onevolume host prepare node1", "onevolume host prepare node1 --print | ssh admin@node1 sudo sh"),

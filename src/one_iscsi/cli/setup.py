@@ -44,7 +44,7 @@ def _config(options: Namespace) -> None:
     """A new configuration file; nothing when there is one, and ConfigError when that one names another database."""
     found = config.look()
     if found.present:
-        if options.url and options.url != re.sub(r":[^:/@]*@", "@", config.load().database):
+        if options.url and options.url != config.masked(config.load().database, ""):
             what = f"{found.path} is there and names another database than {options.url}"
             raise ConfigError(what, "it is never overwritten: change its line `database = …`")
         return
