@@ -52,8 +52,8 @@ look_at_sessions() {
         session=/sys/class/iscsi_session/session${connection##*/connection}
         session=${session%%:*}
         read -r iqn <"$session/targetname" && read -r state <"$session/state" &&
-            read -r address <"$connection/persistent_address" && read -r port <"$connection/persistent_port" &&
-            say SESSION "$iqn $address $port $state"
+            read -r ip <"$connection/persistent_address" && read -r tcp <"$connection/persistent_port" &&
+            say SESSION "$iqn $ip $tcp $state"
     done 2>/dev/null
 }
 
