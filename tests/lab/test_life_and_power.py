@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rig import MIB, NODE, Desk, Lab, ended
-from test_storage_servers import PORTALS, RESTART, left
+from test_storage_servers import PORTALS, left
 
+#: lab/target's word for a restart of the target daemon.
+RESTART = {"tgt": "restart", "lio": "lio"}
 PLACES = {"thick": ("--vg", "vg0"), "thin": ("--thin", "vg0/pool"), "file": ("--path", "/srv/volumes")}
 
 
