@@ -1,4 +1,4 @@
-"""Volumes made on the node as a storage server: tgt and LIO, thick and thin LVM and files."""
+"""The node as a storage server that makes volumes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from arguments import Arguments
-from initiator import LET_IN, NOT_YOU, WRONG_SECRET, initiator_name, log_in, log_out
+from initiator import initiator_name
 from rig import MIB, NODE, Lab, iqn
 
 from one_iscsi.errors import NodeError, StorageError
@@ -18,7 +18,6 @@ from one_iscsi.san import StorageServer, server
 
 #: tgt has port 3260 of every address.
 PORTALS = {"tgt": Portal("127.0.0.1", 3260), "lio": Portal("127.0.0.1", 3261)}
-PLACES = {"thick": "lvm:vg0", "thin": "thin:vg0/pool", "file": "file:/srv/volumes"}
 HERE = "127.0.0.1"
 SERIAL, SCSI_ID = "00c0ffee00c0ffee", "0123456789abcdef"
 
@@ -42,8 +41,8 @@ true
 """
 
 
-def at(kind: str, place: str) -> StorageServer:
-    return server(San(1, f"{kind}1", kind, (PORTALS[kind],), NODE, PLACES[place]), Remote())
+def at(kind: str) -> StorageServer:
+    return server(San(1, f"{kind}1", kind, (PORTALS[kind],), NODE, "lvm:vg0"), Remote())
 
 
 def volume(kind: str, size_bytes: int = 12 * MIB) -> Volume:
@@ -53,65 +52,12 @@ def volume(kind: str, size_bytes: int = 12 * MIB) -> Volume:
     )  # fmt: skip
 
 
-def on_disk(lab: Lab, vol: Volume, script: str) -> str:
-    """The output of a script for which $disk is the volume, once the node has it."""
-    wait = f"disk={vol.device_path}; timeout 30 sh -c 'until [ -b $0 ]; do sleep 0.1; done' $disk"
-    return lab.root(f"{wait}; {script}").strip()
-
-
 def left(lab: Lab) -> list[str]:
     return lab.root(_LEFT).split()
 
 
-def test_a_volume_of_lio_is_used_through_restarts_grown_and_wiped(storage: Lab) -> None:
-    san, vol = at("lio", "thick"), volume("lio")
-    before = san.capacity()
-    name = initiator_name(storage)
-    made = san.create(vol, SCSI_ID)
-    assert before.free_bytes - 13 * MIB < san.capacity().free_bytes <= before.free_bytes - 12 * MIB
-    assert storage.stranger("v-1", str(vol.portal)) in (NOT_YOU, WRONG_SECRET)
-
-    chap = san.open(vol, [HERE], name)
-    assert storage.stranger("v-1", str(vol.portal), "this-is-not-it-1") == WRONG_SECRET
-    assert log_in(storage, vol, chap) == LET_IN
-    seen = on_disk(
-        storage,
-        vol,
-        "d=/sys/block/$(basename $(readlink -f $disk))/device; cat $d/vpd_pg80 $d/wwid | tr -cd '[:print:]'",
-    )
-    assert vol.serial in seen
-    on_disk(storage, vol, "echo kept | dd of=$disk bs=4096 conv=sync oflag=direct")
-
-    storage.target("lio")  # while it is in use: who was in comes back by himself
-
-    assert on_disk(storage, vol, "timeout 60 dd if=$disk bs=5 count=1 iflag=fullblock 2>/dev/null") == "kept"
-    on_disk(storage, vol, "echo more | timeout 60 dd of=$disk bs=4096 conv=sync oflag=direct")
-    assert [session.initiator for session in san.observe(vol).sessions] == [name]
-
-    assert san.grow(vol, 24 * MIB) == replace(
-        made, size_bytes=24 * MIB, addresses=(name,), sessions=san.observe(vol).sessions
-    )
-    storage.root(f"iscsiadm -m node -T {vol.iqn} -R")
-    assert on_disk(storage, vol, "blockdev --getsize64 $disk; dd if=$disk bs=5 count=1 2>/dev/null") == (
-        f"{24 * MIB}\nmore"
-    )
-
-    san.close(vol)  # and the node does not get in again
-    log_out(storage, vol)
-    job = "test-lio"
-    san.start_wipe(vol, job)
-    storage.root(
-        f"timeout 60 sh -c 'until grep -qE \"^STATE=(done|failed)\" /var/tmp/one_iscsi/wipe/{job}; do sleep 0.2; done'"
-    )
-    assert (san.wipe_status(vol, job).state, san.wipe_status(vol, job).text) == ("done", "")
-
-    san.remove(vol)
-    assert left(storage) == []
-    assert san.capacity() == before
-
-
 def test_host_and_lio_show_each_other_a_secret_that_is_in_no_list_of_processes(storage: Lab) -> None:
-    san, vol, node = at("lio", "thick"), volume("lio"), Node(Remote(), NODE, "xen")
+    san, vol, node = at("lio"), volume("lio"), Node(Remote(), NODE, "xen")
     san.create(vol, SCSI_ID)
     identity = Identity(vol.size_bytes, vol.serial, True)
     storage.root(_WATCH)
@@ -137,7 +83,7 @@ def test_host_and_lio_show_each_other_a_secret_that_is_in_no_list_of_processes(s
 
 
 def test_a_full_volume_group_is_told_and_nothing_is_left(storage: Lab) -> None:
-    san = at("tgt", "thick")
+    san = at("tgt")
     with pytest.raises(StorageError, match=r"vg0 .* is full") as caught:
         san.create(volume("tgt", 256 * MIB), SCSI_ID)
     assert caught.value.code == "no-space"
