@@ -32,6 +32,7 @@ def test_a_volume_is_used_by_a_guest_on_kvm(desk: Desk, lab: Lab) -> None:
     assert lab.root("virsh --quiet domblklist one-7").split() == ["vdz", link]
     [disk] = [line for line in lab.root("virsh dumpxml one-7").splitlines() if "<driver name='qemu' type='raw'" in line]
     assert "cache='none'" in disk
+    assert f"ok   host {KVM.name}: oneadmin is in the group disk" in desk("check", "--host", KVM.name).out
 
     detached = desk("detach", "7", "v", "--keep", "--yes")
     lab.hear("one-7", "dom: vda gone")
