@@ -6,15 +6,13 @@ from rig import Lab
 
 from one_iscsi.model import Chap, Volume
 
-LET_IN, NOT_YOU, WRONG_SECRET = 0, 19, 24
-
 _LOG_IN = r"""
 exec 3>&1 >/dev/null 2>&1
 node() {{ iscsiadm -m node -T {iqn} -p {portal} "$@"; }}
 node -o new
 node -o update {settings}
-node --login
-echo $? >&3
+node --login && echo yes >&3
+exit 0
 """
 
 
@@ -22,8 +20,8 @@ def initiator_name(lab: Lab) -> str:
     return lab.root("sed -n 's/^InitiatorName=//p' /etc/iscsi/initiatorname.iscsi").strip()
 
 
-def log_in(lab: Lab, vol: Volume, chap: Chap | None) -> int:
-    """The node logs in and stays; iscsiadm's exit code."""
+def log_in(lab: Lab, vol: Volume, chap: Chap | None) -> bool:
+    """The node logs in and stays, if it is let in."""
     told = {"node.startup": "manual", "node.session.initial_login_retry_max": "1"}
     if chap:
         told |= {
@@ -34,7 +32,7 @@ def log_in(lab: Lab, vol: Volume, chap: Chap | None) -> int:
             "node.session.auth.password_in": chap.target_password,
         }
     settings = " ".join(f"-n {name} -v {value}" for name, value in told.items() if value)
-    return int(lab.root(_LOG_IN.format(iqn=vol.iqn, portal=vol.portal, settings=settings)))
+    return lab.root(_LOG_IN.format(iqn=vol.iqn, portal=vol.portal, settings=settings)) == "yes\n"
 
 
 def log_out(lab: Lab, vol: Volume) -> None:

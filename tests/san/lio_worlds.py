@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from initiator import LET_IN, initiator_name, log_in, log_out
+from initiator import initiator_name, log_in, log_out
 from lab_node import NODE
 from rig import Lab
 from worlds import OPENNEBULA, Refused, Stumbling
@@ -329,7 +329,7 @@ class LabLio(LioWorld):
 
     @contextlib.contextmanager
     def session(self, number: int, chap: Chap | None) -> Iterator[Callable[[], bool]]:
-        if log_in(self.lab, volume(number), chap) != LET_IN:
+        if not log_in(self.lab, volume(number), chap):
             log_out(self.lab, volume(number))
             raise Refused
         yield lambda: self.is_in(number)
