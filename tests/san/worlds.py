@@ -228,7 +228,7 @@ class Real:
         for key in ("key", "hostkey"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / key], check=True)
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+            ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
              HERE / "storage-server", directory, str(self.ssh_port), str(self.port)],
         )  # fmt: skip
         self.row = San(1, "alpha", "tgt", (), "127.0.0.1", f"file:{self.room}")
