@@ -65,10 +65,10 @@ session() {
 
 # --- changes ------------------------------------------------------------------------------------------------------
 
-# What changes configfs, and what saves all of it, goes one after another.
+# changing SECONDS: what changes configfs, and what saves all of it, goes one after another; how long to wait for others.
 changing() {
     exec 7>"$own_dir/san-lio.lock"
-    flock -w 60 7 || fail busy "LIO on $(uname -n) has been changed by other steps for 60 s"
+    flock -w "$1" 7 || fail busy "LIO on $(uname -n) has been changed by other steps for $1 s"
 }
 
 # config COMMAND ARGUMENT…: whatever it does not do ends the script.
@@ -152,7 +152,7 @@ save() {
 open() {
     find_target
     other=$(field SESSION 4 | grep -vxF -m 1 "$INITIATOR") && fail in-use "$other is logged in to $IQN"
-    changing
+    changing 60
     say BEGAN yes
     no_strangers
     for initiator in $accesses; do
@@ -172,7 +172,7 @@ open() {
 
 close() {
     find_target
-    changing
+    changing 60
     no_strangers
     for initiator in $accesses; do lock_out "$initiator"; done
     drop_sessions

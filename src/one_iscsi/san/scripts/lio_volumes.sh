@@ -8,7 +8,7 @@
 
 create() {
     recall
-    changing
+    changing 180
     [ -n "$(field DISK 1)" ] || on_failure=unmake
     store_make "$SIZE"
     directory "$FABRIC/$IQN"
@@ -26,7 +26,7 @@ create() {
 remove() {
     recall
     nobody_in in-use
-    changing
+    changing 180
     if [ -n "$tid" ]; then
         no_strangers
         for initiator in $accesses; do lock_out "$initiator"; done
@@ -38,7 +38,7 @@ remove() {
 grow() {
     recall
     has_target
-    changing
+    changing 180
     if [ "$STORE_KIND" = file ]; then
         nobody_in cannot-grow ", and LIO fixes the size of a file in use"
         [ -z "$accesses" ] || fail cannot-grow "$IQN is open to ${accesses# }, and LIO fixes the size of a file"
