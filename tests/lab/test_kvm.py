@@ -26,8 +26,8 @@ def test_a_volume_is_used_by_a_guest_on_kvm(desk: Desk, lab: Lab) -> None:
 
     assert desk.ok("attach", "7", "2M") == f"volume 1 (3M) attached to VM 7 on host {KVM.name} as vdz\n"
     # without disks of its own, the guest calls the first one that comes vda
-    seen, _ = lab.hear("one-7", "dom: vda written")
-    assert f"dom: vda size={3 * MIB} ro=0 head=[old data of v " in seen
+    said = "\n".join(lab.hear("one-7", "dom: vda written"))
+    assert f"dom: vda size={3 * MIB} ro=0 head=[old data of v " in said
     link = f"/dev/disk/by-path/ip-{PORTAL}-iscsi-{iqn('v')}-lun-1"
     assert lab.root("virsh --quiet domblklist one-7").split() == ["vdz", link]
     [disk] = [line for line in lab.root("virsh dumpxml one-7").splitlines() if "<driver name='qemu' type='raw'" in line]
