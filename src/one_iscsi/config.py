@@ -164,8 +164,9 @@ class Config:
     wipes_per_server: int = _key(
         2,
         Whole("wipes", 1, 100),
-        "How many volumes of one storage server are wiped at the same time; others wait for their turn, which any "
-        "later command gives them, or onevolume work. More at once is seldom faster, and slows down everybody else.",
+        "How many volumes are wiped at the same time on one storage server, in all its places together; others wait "
+        "for their turn, which any later command gives them, or onevolume work. More at once is seldom faster, and "
+        "slows down everybody else.",
     )
     wipe_rate: int = _key(
         0,

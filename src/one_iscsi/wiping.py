@@ -167,9 +167,15 @@ def _place(core: Core, op: Op, volume: Volume) -> _Place:
 
 
 def _is_full(core: Core, volume: Volume, running: int = 0) -> bool:
-    """Whether enough wipes run on the volume's storage server, not counting ``running`` of them."""
-    at_work = core.store.count_ops(KIND, (STARTING, RUNNING), volume.san_id) - running
+    """Whether enough wipes run on the machine that has the volume, not counting ``running`` of them."""
+    at_work = core.store.count_ops(KIND, (STARTING, RUNNING), _of_one_machine(core, volume)) - running
     return at_work >= core.config.wipes_per_server
+
+
+def _of_one_machine(core: Core, volume: Volume) -> list[int]:
+    """The storage servers that share a machine with the volume's, and that one: each place on it is a row."""
+    own = core.store.san(volume.san_id)
+    return [own.id, *(san.id for san in core.store.sans() if own.ssh_host and san.ssh_host == own.ssh_host)]
 
 
 def _launch(core: Core, op: Op, volume: Volume, offset: int = 0) -> Op:

@@ -71,6 +71,20 @@ def test_two_run_and_three_wait_for_their_turn(cloud: Cloud, brake: Brake) -> No
     assert wipes(cloud) == []
 
 
+def test_two_places_on_one_machine_are_one_server(cloud: Cloud, brake: Brake) -> None:
+    for name in ("alpha", "beta"):
+        cloud.with_place(name, f"lvm:vg-{name}", 100)
+    brake.hold.touch()
+    for name in ("alpha", "beta", "beta"):
+        cloud.ok("create", "12M", "--san", name)
+
+    assert [one["STATE"] for one in wipes(cloud)] == ["running", "running", "queued"]
+
+    brake.hold.unlink()
+    wait_for(lambda: wipes(cloud) == [])
+    assert {cloud.status(number) for number in (1, 2, 3)} == {"free"}
+
+
 def test_who_waits_for_a_wipe_sees_it_through(cloud: Cloud, brake: Brake) -> None:
     release_five(cloud, brake)
     brake.hold.unlink()

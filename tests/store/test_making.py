@@ -96,11 +96,12 @@ def test_operations_on_a_storage_server_are_counted_by_kind_and_phase(store, poo
         store.begin(pool.add(status="dirty", san=san), "wipe", WIPING, ADMIN, phase=phase)[1]
         for san, phase in ((pool.san, "queued"), (pool.san, "running"), (pool.san, "starting"), (other, "running"))
     ]
-    assert store.count_ops("wipe", ("starting", "running"), pool.san.id) == 2
-    assert store.count_ops("wipe", ("starting", "running"), other.id) == 1
-    assert store.count_ops("create", ("starting", "running"), pool.san.id) == 0
+    assert store.count_ops("wipe", ("starting", "running"), [pool.san.id]) == 2
+    assert store.count_ops("wipe", ("starting", "running"), [other.id]) == 1
+    assert store.count_ops("wipe", ("starting", "running"), [pool.san.id, other.id]) == 3
+    assert store.count_ops("create", ("starting", "running"), [pool.san.id]) == 0
     store.finish(ops[1], FREE, ADMIN)
-    assert store.count_ops("wipe", ("starting", "running"), pool.san.id) == 1
+    assert store.count_ops("wipe", ("starting", "running"), [pool.san.id]) == 1
 
 
 def test_only_free_volumes_of_a_pool_are_offered(store, pool):

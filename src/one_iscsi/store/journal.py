@@ -193,9 +193,10 @@ class Journal(Volumes):
             conditions.append(OP.volume_id == volume_id)
         return self._select(*conditions)
 
-    def count_ops(self, kind: str, phases: Iterable[str], san_id: int) -> int:
-        """How many open operations of a kind are in one of the phases, on volumes of a storage server."""
-        which = OP.open_slot.is_null(False) & (OP.kind == kind) & OP.phase.in_(list(phases)) & (VOLUME.san_id == san_id)
+    def count_ops(self, kind: str, phases: Iterable[str], san_ids: Iterable[int]) -> int:
+        """How many open operations of a kind are in one of the phases, on volumes of these storage servers."""
+        which = OP.open_slot.is_null(False) & (OP.kind == kind)
+        which &= OP.phase.in_(list(phases)) & VOLUME.san_id.in_(list(san_ids))
         query = (
             OP.select(peewee.fn.COUNT(OP.id).alias("count")).join(VOLUME, on=(VOLUME.id == OP.volume_id)).where(which)
         )
