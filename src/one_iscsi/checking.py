@@ -1,6 +1,7 @@
 """Check: what keeps volumes from working here, on a host or on a storage server, and what to do about it.
 
-Nothing is changed anywhere, but for a database that is made when there is none.
+Nothing is changed, but what every command would make is made: a database when there is none, and the subfolder
+``one_iscsi`` of a folder where volumes are made.
 """
 
 from __future__ import annotations
@@ -196,19 +197,23 @@ def _serves(san: San, host: FrontendHost) -> bool:
 
 
 def _hosts(core: Core, hosts: list[FrontendHost]) -> list[Finding]:
+    volumes = core.store.volumes()
+    by_iqn = {volume.iqn: volume.portals for volume in volumes}
     sans = core.store.sans()
-    volumes = {volume.iqn: volume.portals for volume in core.store.volumes()}
+    portals_of = {san.id: set(san.portals) for san in sans}
+    for volume in volumes:  # a registered one may have others than its storage server, and ``static`` has none
+        portals_of.setdefault(volume.san_id, set()).update(volume.portals)
     several = core.sans_with_several_portals()
 
     def one(host: FrontendHost) -> Checked:
         from one_iscsi.nodes import Checked
 
         serving = [san for san in sans if _serves(san, host)]
-        portals = sorted({portal for san in serving for portal in san.portals}, key=str)
+        portals = sorted({portal for san in serving for portal in portals_of[san.id]}, key=str)
         multipath = any(san.id in several for san in serving)
         node = core.node(host.name, host.vm_mad)
         found: list[Finding] = []
-        checked = _try(found, f"host {host.name}", lambda: node.check(portals, volumes, multipath))
+        checked = _try(found, f"host {host.name}", lambda: node.check(portals, by_iqn, multipath))
         return checked or Checked(found)
 
     checked = dict(zip((host.name for host in hosts), _at_once(one, hosts)))

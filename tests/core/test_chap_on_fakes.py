@@ -152,7 +152,7 @@ def test_the_secret_of_a_deleted_volume_is_gone(cloud: Cloud, key: Path) -> None
     key.unlink()
     cloud.ok("register", *HAND, "--assume-clean")
     assert cloud.volume(2)["CHAP"] == []
-    assert "key" not in cloud.ok("check", "--host", "node1")
+    assert "key" not in cloud.ok("check", "--san", "static")
 
 
 def test_an_account_that_cannot_be(cloud: Cloud, key: Path) -> None:
@@ -193,7 +193,7 @@ def test_what_can_be_said_about_an_account(cloud: Cloud, key: Path) -> None:
 def test_a_key_that_is_of_no_use(cloud: Cloud, key: Path) -> None:
     cloud.ok("register", *HAND, "--assume-clean", "--chap-user", "ann", *secrets(cloud, SECRET))
     healthy = f"ok   front end: the key {key} opens all CHAP secrets that are kept: 1"
-    assert healthy in cloud.ok("check", "--host", "node1").splitlines()
+    assert healthy in cloud.ok("check", "--san", "static").splitlines()
     before, right = cloud.rows(), key.read_text()
     for spoil, says in (
         (key.unlink, "is not there"),
@@ -207,7 +207,7 @@ def test_a_key_that_is_of_no_use(cloud: Cloud, key: Path) -> None:
         assert (result.code, len(result.err.splitlines())) == (12, 1)
         assert says in result.err
         assert str(key) in result.err
-        checked = cloud("check", "--host", "node1")
+        checked = cloud("check", "--san", "static")
         assert checked.code == 1
         [line] = [line for line in checked.out.splitlines() if line.startswith("FAIL")]
         assert says in line

@@ -25,6 +25,12 @@ def portal() -> Iterator[str]:
 
 
 @pytest.fixture
+def second_portal() -> Iterator[str]:
+    with socket.create_server(("127.0.0.2", 0)) as listening:
+        yield f"127.0.0.2:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
 def cloud(cloud: Cloud, portal: str) -> Cloud:
     """With a storage server whose portal takes connections."""
     cloud.ok("san", "create", "alpha", "--kind", "tgt", "--host", "localhost", "--portal", portal)
@@ -201,9 +207,12 @@ def test_a_kvm_host_whose_guests_cannot_open_disks(cloud: Cloud) -> None:
     assert wrong(cloud, "--host", "node3", code=0) == []
 
 
-def test_volumes_with_several_portals_take_a_multipathd_and_hold_their_disks(cloud: Cloud, portal: str) -> None:
+def test_volumes_with_several_portals_take_a_multipathd_and_hold_their_disks(
+    cloud: Cloud, portal: str, second_portal: str
+) -> None:
     cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
-    cloud.ok("register", iqn("v1"), "--san", "alpha", "--portal", portal, "--portal", "127.0.0.2", "--assume-clean")
+    both = ("--portal", portal, "--portal", second_portal)
+    cloud.ok("register", iqn("v1"), "--san", "alpha", *both, "--assume-clean")
     [lvm] = wrong(cloud, "--host", "node1", code=0)
     assert lvm.startswith("warning host node1: LVM looks into guests' disks")
     assert "dm-uuid-mpath" in cloud("check", "--host", "node1").out
@@ -222,6 +231,24 @@ def test_a_portal_a_host_cannot_reach(cloud: Cloud) -> None:
         dead = closed.getsockname()[1]
     cloud.ok("san", "create", "dead", "--kind", "static", "--portal", f"127.0.0.1:{dead}", "--cluster", "101")
     assert wrong(cloud) == [f"critical host node3: the portal 127.0.0.1 port {dead} takes no connection from here"]
+
+
+def test_a_volume_may_have_another_portal_than_its_storage_server(cloud: Cloud) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()[1]
+    for name in ("v1", "v2"):
+        cloud.world.add_target(iqn(name), 10 * MIB, access=())
+    by_hand = ("--portal", f"127.0.0.1:{dead}", "--size", "10M", "--assume-clean")
+    cloud.ok("register", iqn("v1"), *by_hand)
+    expected = [
+        f"critical host node{number}: the portal 127.0.0.1 port {dead} takes no connection from here"
+        for number in (1, 2, 3)
+    ]
+    assert wrong(cloud) == expected
+    cloud.ok("delete", "1", "--yes")
+    assert wrong(cloud, code=0) == []
+    cloud.ok("register", iqn("v2"), "--san", "alpha", "--portal", f"127.0.0.1:{dead}", "--assume-clean")
+    assert wrong(cloud) == expected
 
 
 def test_machines_that_do_not_answer(cloud: Cloud) -> None:
