@@ -251,6 +251,29 @@ def test_a_volume_may_have_another_portal_than_its_storage_server(cloud: Cloud) 
     assert wrong(cloud) == expected
 
 
+def test_a_host_that_was_renamed(cloud: Cloud) -> None:
+    cloud.world.add_target(iqn("v1"), 10 * MIB, access=())
+    cloud.ok("register", iqn("v1"), "--san", "alpha", "--assume-clean")
+    cloud.ok("attach", "7", "1M")
+    assert "volume 1 is attached on node1: detach it first" in cloud.refused(5, "host", "delete", "node1")
+    cloud.ok("detach", "7", "1", "--keep", "--yes")
+    name = "node1.example.com"
+    renamed = cloud.world.add_host(name, address="10.9.0.11")
+    same = (cloud.node1.root / "etc/iscsi/initiatorname.iscsi").read_text()
+    (renamed.root / "etc/iscsi/initiatorname.iscsi").write_text(same)
+    renamed.start_guest("one-7")
+    cloud.oned.set(host_0_name=name, vm_7_host=name)
+    [found] = wrong(cloud, "--host", name)
+    assert f"host {name}: it has the initiator name of host node1" in found
+    said = cloud.refused(5, "attach", "7", "--volume", "1")
+    assert "run onevolume host delete node1 if there is no such host any more" in said
+
+    assert cloud.ok("host", "delete", "node1") == "host node1 forgotten\n"
+    cloud.ok("attach", "7", "--volume", "1")
+    assert wrong(cloud, "--host", name, code=0) == []
+    assert "nothing is known of host node1" in cloud.refused(3, "host", "delete", "node1")
+
+
 def test_machines_that_do_not_answer(cloud: Cloud) -> None:
     cloud.node1.go_down()
     with cloud.world.tgt() as state:

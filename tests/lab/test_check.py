@@ -79,7 +79,8 @@ def test_two_hosts_with_one_initiator_name(desk: Desk, lab: Lab) -> None:
         store.learn_host("another", name, {})
     assert wrong(desk) == [
         f"FAIL host {NODE}: it has the initiator name of host another, {name}: "
-        f"give one of them its own: onevolume host prepare {NODE}"
+        f"give one of them its own: onevolume host prepare {NODE}; "
+        "or, if another is a host no more, onevolume host delete another"
     ]
 
     # Never while somebody is logged in by the old name.

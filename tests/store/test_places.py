@@ -9,6 +9,8 @@ from pool import ADMIN, PORTAL
 
 from one_iscsi.errors import NotFound, WrongState
 from one_iscsi.iscsi import Portal
+from one_iscsi.model import Attachment
+from one_iscsi.states import ATTACHING, FREE
 from one_iscsi.store.migrations import MIGRATIONS
 
 
@@ -62,6 +64,21 @@ def test_two_hosts_with_one_initiator_name_are_an_error(store):
     with pytest.raises(WrongState, match="hosts node1 and node2"):
         store.learn_host("node2", "iqn.2026-01.com.example:clone", {})
     assert store.host("node2").initiator == "iqn.2026-01.com.example:node2"
+
+
+def test_a_host_that_is_gone_gives_its_initiator_name_back(store, pool):
+    store.learn_host("node1", "iqn.2026-01.com.example:node1", {"10.0.0.1": "10.0.0.11"})
+    there = Attachment(volume_id=0, vm_id=7, host="node1", target="xvdp")
+    volume, op = store.begin(pool.add(), "attach", ATTACHING, ADMIN, attachment=there)
+    with pytest.raises(WrongState, match=rf"volume {volume.id} is attached on node1"):
+        store.delete_host("node1")
+    assert store.host("node1")
+    store.finish(op, FREE, ADMIN, attachment="delete")
+    store.delete_host("node1")
+    assert store.hosts() == []
+    assert store.learn_host("node1.lan", "iqn.2026-01.com.example:node1", {}).sources == {}
+    with pytest.raises(NotFound, match="nothing is known of host node1"):
+        store.delete_host("node1")
 
 
 def test_a_database_is_tried_by_a_write_that_changes_nothing(store, raw):

@@ -318,6 +318,13 @@ COMMANDS = (
         ),
         ("onevolume host prepare node1", "onevolume host prepare node1 --print | ssh admin@node1 sudo sh"),
     ),
+    Command(
+        "host delete",
+        upkeep.delete_host,
+        "forget what was learned of a host that is no more, or has another name now; the next attach learns it anew",
+        (_HOST,),
+        ("onevolume host delete node1",),
+    ),
     Command("config check", configuration.check, "name every mistake in the configuration file"),
     Command("config show", configuration.show, "show what is configured, and where it is from; no password", _LIST),
     Command(

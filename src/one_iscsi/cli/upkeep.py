@@ -1,4 +1,4 @@
-"""The commands that keep an installation going: work, check, host prepare."""
+"""The commands that keep an installation going: work, check, host prepare, host delete."""
 
 from __future__ import annotations
 
@@ -131,3 +131,10 @@ def prepare(options: Namespace) -> int:
     findings = checking.check([options.host], [])
     tell([one for one in findings if not one.ok])
     return 1 if _worst(findings) == CRITICAL else 0
+
+
+def delete_host(options: Namespace) -> None:
+    """``onevolume host delete``."""
+    with core() as here:
+        here.store.delete_host(options.host)
+    print(f"host {options.host} forgotten")

@@ -13,7 +13,7 @@ from one_iscsi.iscsi import Portal
 from one_iscsi.model import Host, San
 from one_iscsi.store.audit import Audit
 from one_iscsi.store.engine import Again
-from one_iscsi.store.schema import HOST, SAN, encode, host_of, san_of
+from one_iscsi.store.schema import ATTACHMENT, HOST, SAN, encode, host_of, san_of
 
 
 class Places(Audit):
@@ -85,6 +85,17 @@ class Places(Audit):
         """Every host that was visited, by id."""
         return [host_of(row) for row in self._engine.rows(HOST.select().order_by(HOST.id))]
 
+    def delete_host(self, name: str) -> None:
+        """Forget a host; a visit learns it anew. Raises WrongState while a volume is attached there, NotFound."""
+
+        def work() -> None:
+            for row in self._engine.rows(ATTACHMENT.select().where(ATTACHMENT.host == name).limit(1)):
+                raise WrongState(f"volume {row['volume_id']} is attached on {name}", "detach it first")
+            if not self._engine.run(HOST.delete().where(HOST.name == name)):
+                raise NotFound(f"nothing is known of host {name}", "`onevolume host list` shows them")
+
+        self._engine.write(work)
+
     def learn_host(self, name: str, initiator: str, sources: Mapping[str, str], multipath: bool = False) -> Host:
         """Enter or refresh a host; ``sources`` (portal's address → the host's own) adds to what is known.
 
@@ -111,4 +122,5 @@ class Places(Audit):
     def _refuse_shared_initiator(self, name: str, initiator: str) -> None:
         for row in self._engine.rows(HOST.select().where((HOST.initiator == initiator) & (HOST.name != name))):
             what = f"hosts {row['name']} and {name} have one initiator name, {initiator}"
-            raise WrongState(what, f"give {name} its own with `iscsi-iname` in /etc/iscsi/initiatorname.iscsi")
+            fix = f"run onevolume host delete {row['name']} if there is no such host any more, else give one its own"
+            raise WrongState(what, f"{fix}: onevolume host prepare {name}")
