@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import sqlite3
+import subprocess
+import sys
 from xml.etree import ElementTree
 
-from cloud import MIB, Cloud, iqn
+from cloud import HERE, MIB, Cloud, iqn
 
 
 def test_the_list_is_a_table_like_oneimage_list(cloud: Cloud) -> None:
@@ -106,3 +110,46 @@ def test_storage_servers_and_hosts(cloud: Cloud) -> None:
     cloud.refused(2, "san", "create", "beta", "--kind", "tgt")
     cloud.ok("san", "create", "beta", "--kind", "static", "--portal", "10.0.0.2")
     cloud.ok("san", "delete", "beta")
+
+
+def on_a_terminal(cloud: Cloud, *words: str, **env: str) -> list[str]:
+    ours, theirs = os.openpty()
+    given = {"TERM": "xterm", "COLUMNS": "300", "NO_COLOR": "", **env}
+    command = [sys.executable, str(HERE / "onevolume.py"), *words]
+    running = subprocess.Popen(command, env={**cloud.env, **given}, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while more := os.read(ours, 1 << 16):
+            shown += more
+    except OSError:  # nobody has the other end any more
+        pass
+    os.close(ours)
+    running.wait(60)
+    return shown.decode().splitlines()
+
+
+def test_what_is_wrong_is_red_on_a_terminal_and_nowhere_else(cloud: Cloud) -> None:
+    cloud.with_volumes(10, 10, 10)
+    cloud.ok("disable", "2")
+    with sqlite3.connect(cloud.database) as table:
+        table.execute("UPDATE one_volume SET status = 'error' WHERE id = 3")
+    plain = cloud.ok("list").splitlines()
+    assert not any("\033" in line for line in plain)
+
+    shown = on_a_terminal(cloud, "list")
+
+    assert [re.findall(r"\033\[(\d+)m(\w+) *\033\[0m", line) for line in shown] == [
+        [], [("32", "free")], [("33", "disabled")], [("31", "error")],
+    ]  # fmt: skip
+    assert [re.sub(r"\033\[\d+m", "", line) for line in shown] == plain
+    assert on_a_terminal(cloud, "list", NO_COLOR="1") == on_a_terminal(cloud, "list", TERM="dumb") == plain
+    cut = on_a_terminal(cloud, "list", COLUMNS=str(plain[3].index("error") + 2))
+    assert cut[3].endswith(" er")
+    assert cut[3] == plain[3][: len(cut[3])]
+    assert on_a_terminal(cloud, "list", "--csv") == cloud.ok("list", "--csv").splitlines()
+
+    checked = on_a_terminal(cloud, "check", "--san", "alpha", "--san", "omega")
+    assert [line for line in checked if line.startswith("\033[31mFAIL\033[0m storage server omega: ")]
+    assert [line for line in checked if line.startswith("\033[32mok  \033[0m front end: oned answers")]
+    assert "\033" not in cloud("check", "--san", "omega").out

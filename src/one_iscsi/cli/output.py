@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import sys
 import time
@@ -16,12 +17,32 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, what it shows of a document, and whether that is a number, or bytes."""
+    """A column of a table: its heading, what it shows of a document, whether that is a number, or bytes, and whether
+    its words have a colour."""
 
     heading: str
     value: Callable[[Document], str]
     right: bool = False
     size: bool = False
+    coloured: bool = False
+
+
+_RED, _GREEN, _YELLOW = 31, 32, 33
+
+#: Words that stand out: levels of a check, states of volumes and wipes. The numbers are those of ECMA-48, SGR.
+_COLOURS = {
+    "FAIL": _RED, "error": _RED, "stopped": _RED,
+    "WARN": _YELLOW, "disabled": _YELLOW,
+    "ok": _GREEN, "free": _GREEN,
+}  # fmt: skip
+
+
+def coloured(text: str) -> str:
+    """``text`` in the colour its word has, if there is a terminal that shows it and nobody objects."""
+    number = _COLOURS.get(text.strip())
+    if not number or not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return text
+    return f"\033[{number}m{text}\033[0m"
 
 
 def clock(seconds: int | None) -> str:
@@ -44,7 +65,12 @@ def table(documents: Iterable[Document], columns: Sequence[Column], header: bool
             text.rjust(width) if column.right else text.ljust(width)
             for text, width, column in zip(row, widths, columns)
         ]
-        print(" ".join(cells).rstrip()[:limit])
+        line = " ".join(cells).rstrip()[:limit]
+        for at in reversed([at for at, column in enumerate(columns) if column.coloured]):  # nothing moves before it
+            begin = sum(widths[:at]) + at
+            end = begin + widths[at]
+            line = line[:begin] + coloured(line[begin:end]) + line[end:]
+        print(line)
 
 
 def as_csv(documents: Iterable[Document], columns: Sequence[Column], header: bool = True) -> None:

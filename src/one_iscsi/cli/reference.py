@@ -23,6 +23,7 @@ ENVIRONMENT = (
     ("ONE_XMLRPC, ONE_AUTH", "oned's address and the file with the session, as for OpenNebula's own commands"),
     ("ONE_LOCATION", "where a self-managed OpenNebula is"),
     ("SSH", "the ssh command of OpenNebula's wrappers"),
+    ("NO_COLOR, TERM", "`list` and `check` colour words on a terminal, unless NO_COLOR has a value or TERM is `dumb`"),
     ("ONE_ISCSI_DEBUG", "with any value a bug shows its traceback"),
 )
 

@@ -86,7 +86,7 @@ def check(options: Namespace) -> int:
 def tell(findings: list[Finding]) -> None:
     """A line for each finding."""
     for one in findings:
-        print(f"{_MARKS[one.level]} {one.where}: {one.what}" + (f": {one.fix}" if one.fix else ""))
+        print(f"{output.coloured(_MARKS[one.level])} {one.where}: {one.what}" + (f": {one.fix}" if one.fix else ""))
 
 
 def _worst(findings: list[Finding]) -> str:
