@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cleanroot import PACKAGES, PATH, REPOSITORY, CleanRoot
+from cleanroot import PACKAGES, PATH, REPOSITORY, CleanRoot, sql
 
 #: What dpkg and its triggers keep for themselves.
 DPKG = ("/var/lib/dpkg", "/var/log/dpkg.log", "/var/cache/man", "/var/lib/systemd/deb-systemd-helper")
@@ -65,14 +65,43 @@ def test_installed_upgraded_and_removed(root: CleanRoot, deb: Path) -> None:
     root.run("systemctl", "disable", "-q", "one_iscsi.timer")
     root.run("dpkg", "--install", deb)
     assert root.path(PACKAGES.configuration).read_text() == mine
+    [saved] = root.path(PACKAGES.var).glob("one_volume.db.schema*.saved")
     assert root.run("systemctl", "is-enabled", "one_iscsi.timer", code=1) == "disabled\n"
     assert "belongs to the package one-iscsi" in root.install(code=1)
 
     root.run("dpkg", "--remove", "one-iscsi")
-    kept = {PACKAGES.configuration, PACKAGES.database, PACKAGES.key}
+    kept = {PACKAGES.configuration, PACKAGES.database, PACKAGES.key, f"{PACKAGES.var}/{saved.name}"}
     assert set(files(root)) - set(before) == {*kept, "/etc/logrotate.d/one_iscsi"}
-    assert PACKAGES.database in root.run("dpkg", "--purge", "one-iscsi")
-    assert set(files(root)) - set(before) == {PACKAGES.database, PACKAGES.key}
+    root.run("dpkg", "--purge", "one-iscsi")
+    assert set(files(root)) == set(before)
+
+
+def test_a_purge_keeps_what_somebody_needs(root: CleanRoot, deb: Path) -> None:
+    before = files(root)
+    kept = {PACKAGES.configuration, PACKAGES.database, PACKAGES.key}
+
+    root.run("dpkg", "--install", deb)
+    target = ("iqn.2026-01.com.example:v1", "--portal", "10.0.0.5:3260", "--size", "10G", "--assume-clean")
+    root.run("onevolume", "register", *target)
+    sql(root, PACKAGES.database, "UPDATE one_volume SET status = 'disabled', previous_status = 'available'")
+    assert "a volume is attached or holds somebody's data" in root.run("dpkg", "--purge", "one-iscsi")
+    assert set(files(root)) - set(before) == kept - {PACKAGES.configuration}
+
+    root.run("dpkg", "--install", deb)
+    with root.path(PACKAGES.configuration).open("a") as file:
+        file.write("database = mysql://cloud:secret%40@db.example.com/one_iscsi\n")
+    said = root.run("dpkg", "--purge", "one-iscsi")
+    assert "mysql://cloud@db.example.com/one_iscsi" in said
+    assert "secret" not in said
+    assert set(files(root)) - set(before) == kept - {PACKAGES.configuration}
+
+    root.run("dpkg", "--install", deb)
+    root.run("dpkg", "--remove", "one-iscsi")
+    manifest = root.path(f"{PACKAGES.library}/files")
+    manifest.parent.mkdir()
+    manifest.touch()
+    root.run("dpkg", "--purge", "one-iscsi")
+    assert kept <= set(files(root))
 
 
 def test_what_install_sh_installed_goes_first(root: CleanRoot, deb: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from arguments import Arguments
-from cleanroot import LOCATION, PACKAGES, REPOSITORY, CleanRoot, Layout
+from cleanroot import LOCATION, PACKAGES, REPOSITORY, CleanRoot, Layout, sql
 from store.mariadb_server import MariaDB
 
 from one_iscsi.errors import ConfigError
@@ -23,13 +23,6 @@ both_layouts = pytest.mark.parametrize("layout", [PACKAGES, LOCATION], ids=lambd
 
 def programs(root: CleanRoot) -> list[str]:
     return [path.name for path in root.path(root.layout.library).glob("venv*")]
-
-
-def sql(root: CleanRoot, database: str, statement: str) -> str:
-    """The rows SQLite answers, asked as oneadmin."""
-    script = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); print(*d.execute(sys.argv[2])); d.commit()"
-    oneadmin = ("setpriv", "--reuid=9869", "--regid=9869", "--clear-groups")
-    return root.run(*oneadmin, "python3", "-c", script, database, statement)
 
 
 @both_layouts

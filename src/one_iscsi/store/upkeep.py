@@ -22,7 +22,7 @@ from one_iscsi.store.connect import connection, create_file
 from one_iscsi.store.engine import Engine
 
 #: Somebody's data: as long as a volume is in one of these, or was before an error, the table must not go.
-_HELD = {ATTACHING, IN_USE, DETACHING, AVAILABLE, RESIZING}
+HELD = {ATTACHING, IN_USE, DETACHING, AVAILABLE, RESIZING}
 _DUMP = ("mariadb-dump", "mysqldump")
 _OPTIONS = ("--single-transaction", "--skip-lock-tables", "--no-tablespaces")
 
@@ -52,7 +52,7 @@ def remove(url: str, folder: Path, say: Callable[[str], None]) -> None:
     if not (file.exists() if file else _found(url)):
         return
     with Store.open(url, migrate=False) as store:
-        held = [volume for volume in store.volumes() if _HELD & {volume.status, volume.previous_status}]
+        held = [volume for volume in store.volumes() if HELD & {volume.status, volume.previous_status}]
     if held:
         count = "1 volume is attached or holds" if len(held) == 1 else f"{len(held)} volumes are attached or hold"
         what = f"{count} somebody's data: volume {held[0].id} ({held[0].name})"
