@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 die() { echo "install.sh: $*" >&2; exit 1; }
 usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
-action=install upgrade='' purge='' dry_run='' wheelhouse='' database='' password_file=''
+action=install upgrade='' purge='' dry_run='' wheelhouse='' database='' password_file='' tables=''
 while [ $# -gt 0 ]; do
     case $1 in
         --upgrade) upgrade=--save ;;
@@ -82,8 +82,8 @@ put() {
     done
     cat > "$1.new"
     chmod "$2" "$1.new"
-    mv "$1.new" "$1"
     record "$1"
+    mv "$1.new" "$1" # the last that can fail
 }
 
 # setup WORDS...: the part that needs the program itself; it runs as oneadmin, and reads the configuration that will be.
@@ -177,17 +177,25 @@ install_frontend() {
     else
         echo "no systemd here: have cron run, as oneadmin and every minute: $command work --log $log"
     fi
+    trap - EXIT
     [ -n "$dry_run" ] || say_next
 }
 
+# Before the command is in place.
 failed() {
+    local what="onevolume is not installed" but="; what was made of configuration, key and tables stays for the next time"
     rm -rf "$venv"
     rmdir "$library" 2>/dev/null || :
     if [ -e "$command" ]; then
-        echo "install.sh: failed; what was installed before is unchanged and works" >&2
-    else
-        echo "install.sh: failed; nothing is installed" >&2
+        what="what was installed before is unchanged and works"
+        but=", unless the tables are upgraded already: then run install.sh again"
     fi
+    echo "install.sh: failed; $what${tables:+$but}" >&2
+}
+
+# After that.
+unfinished() {
+    echo "install.sh: failed; $command is installed and works, but not all that belongs to it: run install.sh again" >&2
 }
 
 build_program() {
@@ -214,7 +222,10 @@ make_key() {
     [ -e "$key" ] || (umask 0177 && setup key > "$venv/one_iscsi.key")
 }
 
-prepare_database() { setup database "$var" $upgrade; }
+prepare_database() {
+    tables=perhaps # made or upgraded
+    setup database "$var" $upgrade
+}
 
 put_command() {
     [ ! -s "$venv/one_iscsi.conf" ] || mv "$venv/one_iscsi.conf" "$configuration"
@@ -228,7 +239,7 @@ put_command() {
         [ -z "${ONE_LOCATION:-}" ] || printf 'export ONE_LOCATION="${ONE_LOCATION:-%s}"\n' "$ONE_LOCATION"
         printf 'exec %s/bin/python -I -m one_iscsi.cli "$@"\n' "$venv"
     } | put "$command" 0755
-    trap - EXIT
+    trap unfinished EXIT
     remove_old_programs
 }
 

@@ -150,6 +150,29 @@ def again_while_it_runs(root: CleanRoot, wheelhouse: Path) -> None:
     assert root.path(layout.key).read_text() == key
 
 
+def test_a_failure_tells_what_is_there(clean_root, wheelhouse) -> None:
+    root = clean_root(PACKAGES)
+    before = root.differences()
+    said = root.install("--wheelhouse", REPOSITORY / "docs", code=1)
+    assert said.endswith("install.sh: failed; onevolume is not installed\n")
+    assert root.differences() == before
+
+    def fails_for(obstacle: str) -> str:
+        """A folder is where a file should be."""
+        root.path(obstacle).mkdir()
+        said = root.install("--wheelhouse", wheelhouse, code=1)
+        root.path(obstacle).rmdir()
+        return said.splitlines()[-1]
+
+    said = fails_for(f"{PACKAGES.command}.new")
+    assert said.startswith("install.sh: failed; onevolume is not installed; what was made of configuration, key and")
+    assert root.path(PACKAGES.database).exists()
+
+    said = fails_for(f"{PACKAGES.share}/man/man1/onevolume.1.new")
+    assert said.startswith(f"install.sh: failed; {PACKAGES.command} is installed and works, but not all")
+    assert root.run("onevolume", "list", "--csv").startswith("ID,")
+
+
 def test_what_it_refuses(clean_root) -> None:
     root = clean_root(PACKAGES)
     before = root.differences()
