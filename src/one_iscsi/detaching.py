@@ -14,8 +14,14 @@ from one_iscsi.vmstates import detach_way
 KIND = "detach"
 RESERVED, UNPLUGGING, CLOSING = "reserved", "unplugging", "closing"
 
-#: After these the node has done nothing at all: the guest still has its disk.
-_NOTHING_HAPPENED = frozenset({"guest-refused", "flush-failed", "lock", "busy", "sudo", "missing-tool"})
+#: In the payload: somebody gave up what a host cannot write back.
+FORCED = "forced"
+
+#: After this the guest still has its disk, whatever an earlier try did.
+_REFUSED = frozenset({"guest-refused"})
+
+#: After these a first try has done nothing, unless it says that the guest has let go.
+_NOTHING_HAPPENED = frozenset({"lock", "busy", "sudo", "missing-tool"})
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,13 @@ class Plan:
 def plan(core: Core, vm_ref: str, volume_ref: str) -> Plan:
     """Check a detach before the user is asked; NotFound or WrongState say why it cannot be."""
     volume = core.store.volume(volume_ref)
-    vm = core.frontend.vm(vm_ref)
     attachments = core.store.attachments(volume_id=volume.id)
+    try:
+        vm = core.frontend.vm(vm_ref)
+    except NotFound:
+        if [str(attachment.vm_id) for attachment in attachments] == [vm_ref] and volume.status == states.IN_USE:
+            return _plan_of_forgotten(core, volume, attachments[0])
+        raise
     if not attachments:
         raise WrongState(f"volume {volume.id} is not attached to any VM, it is {volume.status}", "see onevolume list")
     attachment = attachments[0]
@@ -49,6 +60,12 @@ def plan(core: Core, vm_ref: str, volume_ref: str) -> Plan:
             f"power the VM off or move it back to {attachment.host}, then detach",
         )
     return Plan(volume, attachment, vm.name, vm.vm_mad, vm.deploy_id, way == "unplug")
+
+
+def _plan_of_forgotten(core: Core, volume: Volume, attachment: Attachment) -> Plan:
+    """oned forgets VMs that are done (onedb purge-done): such a VM has no guest."""
+    vm_mad = core.frontend.host(attachment.host).vm_mad
+    return Plan(volume, attachment, "unknown to oned", vm_mad, "", unplug=False)
 
 
 def detach(core: Core, plan: Plan, then: str) -> Volume:
@@ -82,12 +99,13 @@ def go_on(core: Core, op: Op, volume: Volume) -> Volume:
     op = core.store.advance(op, UNPLUGGING)
     core.report(f"unplugging volume {volume.id} from VM {attachment.vm_id} on host {host}")
     try:
-        core.node(host, vm_mad).detach(volume, op.payload["domain"] or None)
+        core.node(host, vm_mad).detach(volume, op.payload["domain"] or None, force=op.payload.get(FORCED, False))
         op = core.store.advance(op, CLOSING)
         core.report(f"closing volume {volume.id}")
         core.close(volume)
     except NodeError as error:
-        if error.code in _NOTHING_HAPPENED:
+        nothing = error.code in _NOTHING_HAPPENED and op.attempt == 1 and not error.unplugged
+        if error.code in _REFUSED or nothing:
             core.store.finish(op, states.IN_USE, core.who, why=f"detach refused: {error.what}", attachment="keep")
             raise
         raise _stopped(core, op, volume, error) from error
@@ -97,7 +115,8 @@ def go_on(core: Core, op: Op, volume: Volume) -> Volume:
         op,
         states.AFTER_DETACH[op.then],
         core.who,
-        why=f"detached from VM {attachment.vm_id} on host {host}",
+        why=f"detached from VM {attachment.vm_id} on host {host}"
+        + (", forced: data that was not written back is lost" if op.payload.get(FORCED) else ""),
         attachment="delete",
         holder_kind="",
         holder_id=None,

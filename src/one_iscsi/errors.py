@@ -65,17 +65,26 @@ class NodeError(OneIscsiError):
     failed, ``unknown`` when the answer is missing, so nobody knows how far the script came).
     ``clean``: the script says that it left no session, no record and nothing plugged.
     ``plug_tried``: the guest may have seen the device, if only for a moment.
+    ``unplugged``: the guest does not have it any more, what is left to do is the host's.
     """
 
     exit_code = 8
 
     def __init__(
-        self, what: str, fix: str = "", code: str = "unknown", *, clean: bool = False, plug_tried: bool = True
+        self,
+        what: str,
+        fix: str = "",
+        code: str = "unknown",
+        *,
+        clean: bool = False,
+        plug_tried: bool = True,
+        unplugged: bool = False,
     ) -> None:
         super().__init__(what, fix)
         self.code = code
         self.clean = clean
         self.plug_tried = plug_tried
+        self.unplugged = unplugged
 
 
 class StorageError(OneIscsiError):

@@ -43,10 +43,11 @@ _SETTLE = {
 }
 
 
-def recover(core: Core, ref: str, by_hand: bool = True) -> Volume:
+def recover(core: Core, ref: str, by_hand: bool = True, force: bool = False) -> Volume:
     """Finish or undo the open operation of a volume, or lead one in ``error`` back to its wipe.
 
     ``by_hand``: a wipe that failed or died too often is tried again, for what was wrong may have been mended.
+    ``force``: a detach goes on although the host cannot write back what it has of the disk, which is lost.
     WrongState if the process that runs the operation is alive, or if there is nothing to do; Unfinished if a machine
     cannot be asked: the volume then stays as it is, with the reason in the journal.
     """
@@ -56,6 +57,10 @@ def recover(core: Core, ref: str, by_hand: bool = True) -> Volume:
         op = core.store.take_over(open_ops[0])
         if by_hand and "starts" in op.payload:
             op = core.store.advance(op, op.phase, starts=0)
+        if force:
+            if op.kind != detaching.KIND:
+                raise WrongState(f"the {op.kind} of volume {volume.id} cannot be forced", "recover it without --force")
+            op = core.store.advance(op, op.phase, **{detaching.FORCED: True})
         core.report(f"recovering the {op.kind} of volume {volume.id}, which stopped in phase {op.phase}")
         try:
             return _SETTLE[op.kind](core, op, volume)

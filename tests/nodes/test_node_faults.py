@@ -156,7 +156,7 @@ def test_flush_fails_and_nothing_else_is_touched(xen: FakeSite) -> None:
 
     error = trouble(xen.detach, volume)
 
-    assert error.code == "flush-failed"
+    assert (error.code, error.unplugged) == ("flush-failed", True)
     assert "Input/output error" in str(error)
     assert xen.host.sessions() == [volume.iqn]
     assert xen.host.devices() == ["sda"]

@@ -237,6 +237,8 @@ def disable(options: Namespace) -> int:
 
 def recover(options: Namespace) -> int:
     """``onevolume recover``."""
+    if options.force and not options.volumes:
+        raise BadInput("--force gives up data and names no volume", "give the volume")
     with core() as here:
         refs = references(options.volumes) or recovery.candidates(here)
         if not refs:
@@ -244,7 +246,7 @@ def recover(options: Namespace) -> int:
 
         def act(ref: str) -> None:
             try:
-                volume = recovery.recover(here, ref)
+                volume = recovery.recover(here, ref, force=options.force)
             except WrongState as error:
                 if options.volumes:
                     raise

@@ -217,9 +217,12 @@ COMMANDS = (
         "finish or undo what a dead process left half done, by what is really there",
         (
             _argument("volumes", metavar="VOLUME", nargs="*", help="ids, names, IQNs or a range; none: all"),
+            _argument(
+                "--force", action="store_true", help="finish a detach although the host cannot write back: DATA IS LOST"
+            ),
             _WAIT,
         ),
-        ("onevolume recover 3", "onevolume recover"),
+        ("onevolume recover 3", "onevolume recover", "onevolume recover 3 --force"),
     ),
     Command(
         "work",

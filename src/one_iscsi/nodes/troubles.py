@@ -44,8 +44,11 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "guest-refused": ("the guest does not take or give the disk", "see that it runs and does not use the disk"),
     "hypervisor": ("the hypervisor cannot be asked", "see that xl or virsh works there for oneadmin"),
     "not-grown": ("the disk does not grow there", "see the host's kernel log and the storage server"),
-    "flush-failed": ("cached data cannot be written back", "see to the storage, or use --force and lose that data"),
-    "delete-failed": ("the disk does not go away", "see to the storage, or use --force"),
+    "flush-failed": (
+        "cached data cannot be written back",
+        "see to the storage and recover; or give that data up: recover --force",
+    ),
+    "delete-failed": ("the disk does not go away", "see what uses it on the host, or recover --force"),
     "logout-failed": ("the logout failed", "see iscsiadm -m session on the host"),
     "in-use": ("another disk of the same target is in use", "see what uses it on the host"),
 }  # fmt: skip
@@ -54,11 +57,21 @@ TROUBLES: dict[str, tuple[str, str]] = {
 _NEVER_RAN = re.compile(r"ssh: |.*Permission denied|Host key verification failed|kex_exchange_identification")
 
 
-def trouble(host: str, about: str, code: str, text: str, *, clean: bool = False, plug_tried: bool = True) -> NodeError:
+def trouble(
+    host: str,
+    about: str,
+    code: str,
+    text: str,
+    *,
+    clean: bool = False,
+    plug_tried: bool = True,
+    unplugged: bool = False,
+) -> NodeError:
     """The error for a script's code and text; ``about`` says what it was doing ("volume 7")."""
     what, fix = TROUBLES.get(code, (code, "look at the host"))
     reason = f" ({text})" if text else ""
-    return NodeError(f"host {host}, {about}: {what}{reason}", fix, code, clean=clean, plug_tried=plug_tried)
+    said = f"host {host}, {about}: {what}{reason}"
+    return NodeError(said, fix, code, clean=clean, plug_tried=plug_tried, unplugged=unplugged)
 
 
 def no_answer(host: str, about: str, failure: RemoteFailure) -> NodeError:
@@ -70,5 +83,12 @@ def no_answer(host: str, about: str, failure: RemoteFailure) -> NodeError:
 def refusal(host: str, about: str, answer: Answer) -> NodeError:
     """The error a script ended with."""
     code, text = answer.error or ("unknown", "")
-    clean = answer.get("CLEAN") == "yes"
-    return trouble(host, about, code, text, clean=clean, plug_tried=answer.get("PLUG_TRIED") != "no")
+    return trouble(
+        host,
+        about,
+        code,
+        text,
+        clean=answer.get("CLEAN") == "yes",
+        plug_tried=answer.get("PLUG_TRIED") != "no",
+        unplugged=answer.get("UNPLUGGED") == "yes",
+    )

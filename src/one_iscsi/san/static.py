@@ -42,7 +42,7 @@ class Static:
 
     def drop(self, volume: Volume) -> None:
         """Not possible."""
-        self._refuse("drop a session", "make sure that the host is off, then say --fenced-by-hand")
+        self._refuse("drop a session", "log the host out, or see that it is off")
 
     def start_wipe(self, volume: Volume, job: str, start: int = 0, rate: int = 0) -> None:
         """Not possible."""

@@ -3,10 +3,12 @@
 #
 # Values besides theirs: FORCE (yes: go on when cached data cannot be written). Without DOMAIN there is no guest.
 # Nothing is touched while the guest holds on to the disk: it would lose it at logout, which succeeds all the same.
+# Says UNPLUGGED when no guest has it any more.
 
 main() {
     leaving=yes
     lock "$IQN" 60
     [ -z "$DOMAIN" ] || unplug
+    say UNPLUGGED yes
     let_go
 }
