@@ -141,14 +141,8 @@ class Libvirt(Host):
 
 def image() -> Path:
     """The lab's image: its kernel is the guests'."""
-    cache = (
-        os.environ.get("ONE_ISCSI_LAB")
-        or f"{os.environ.get('XDG_CACHE_HOME', os.environ['HOME'] + '/.cache')}/one_iscsi/lab"
-    )
-    images = sorted(Path(cache).glob("image-*"))
-    if not images:
-        pytest.skip(f"the lab's image is not built yet: {LAB}/up")
-    return images[-1]
+    made = subprocess.run([LAB / "up", "--image"], stdout=subprocess.PIPE, text=True, timeout=900, check=True)
+    return Path(made.stdout.strip())
 
 
 @pytest.fixture(scope="session")
