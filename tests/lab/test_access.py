@@ -16,6 +16,7 @@ def test_only_the_host_of_the_vm_gets_in_and_only_with_its_secret(desk: Desk, la
     assert lab.stranger("v", SAME_ADDRESS) == NOT_YOU
 
     desk.ok("attach", "7", "1M")
+    assert "no volume is free" in desk.refused(4, "attach", "8", "1M")
     secret = lab.secret("v")
 
     assert lab.stranger("v", SAME_ADDRESS) == WRONG_SECRET

@@ -32,11 +32,12 @@ def test_the_node_is_at_work_when_the_ssh_client_or_the_whole_command_dies(desk:
     assert attached.code == 0, attached.err
     assert "as xvdp" in attached.out
 
-    # Who recovers at once waits for the script on the node.
+    # A detach that lost it does not know, and who recovers at once waits for the script on the node.
     detach = desk.start("detach", "7", "v", "--keep", "--yes")
     lab.until_at_work("v")
-    detach.kill()
-    detach.communicate()
+    desk.kill_ssh()
+    assert ended(detach).code == 11
+    assert desk.status("v") == "detaching"
     assert desk.ok("recover", "v") == "volume 1 recovered, it is available\n"
     assert lab.leftovers() == []
 
