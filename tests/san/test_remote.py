@@ -110,8 +110,8 @@ def test_when_nobody_waits_any_longer_ssh_is_gone_and_the_script_ends_by_itself(
     monkeypatch.setattr(module, "_SLACK", -7)  # with connect_timeout 5: gives up 2 s before the script's own limit
     assert failure(SERVER, f"main() {{ sleep 3; echo to nobody; touch {mark}; }}", limit=4).code == "timeout"
     assert not mark.exists()
-    ssh = subprocess.run(["pgrep", "-f", f"ssh -F none -p {real.ssh_port}"], capture_output=True)
-    assert ssh.stdout == b""
+    ssh = ["pgrep", "-f", f"ssh -F none -p {real.ssh_port}"]
+    wait_for(lambda: not subprocess.run(ssh, capture_output=True).stdout)  # killed, and soon gone
     wait_for(mark.exists)
     mark.unlink()
 
