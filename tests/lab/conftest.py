@@ -18,8 +18,12 @@ for f in /etc/tgt/conf.d/one_iscsi-*; do
     tgt-admin -f --delete "$(sed -n 's/<target \(.*\)>/\1/p' "$f")" || true
     rm -f "$f"
 done
-[ ! -e /srv/vg0.pv ] || { vgremove -qq --force vg0; pvremove -qq "$(losetup -nO NAME -j /srv/vg0.pv)"; losetup -d \
-    "$(losetup -nO NAME -j /srv/vg0.pv)"; rm -f /srv/vg0.pv; }
+for f in /srv/*.pv; do
+    [ -e "$f" ] || continue
+    device=$(losetup -nO NAME -j "$f") name=${f##*/}
+    vgremove -qq --force "${name%.pv}"; pvremove -qq "$device"; losetup -d "$device"; rm -f "$f"
+done
+rm -f /etc/sudoers.d/zz_log
 """
 
 

@@ -34,7 +34,7 @@ def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
 # Half of the rights, no iscsid, and a multipathd that takes whatever comes.
 _SPOIL = r"""
 cp /etc/sudoers.d/one_iscsi /root
-sed -i /tee/d /etc/sudoers.d/one_iscsi
+sed -i '/tee/d; s/--op new --mode account/--op nothing/' /etc/sudoers.d/one_iscsi
 iscsiadm -k 0
 mkdir -p /etc/multipath/conf.d
 printf '%s\n' 'defaults {' 'find_multipaths greedy' '}' >/etc/multipath/conf.d/x.conf
@@ -53,13 +53,16 @@ def spoilt(lab: Lab) -> Iterator[Lab]:
 
 
 def test_a_host_that_lacks_much_is_prepared_through_ssh(desk: Desk, spoilt: Lab) -> None:
-    found = wrong(desk, "--host", NODE)
+    desk.with_volume("v", "1M")
+    found = wrong(desk, "--host", NODE, "--san", "tgt1")
     for says in (
-        "oneadmin may not run as root: tee /sys/block/sda/device/delete: install one_iscsi.sudoers",
-        "iscsid does not run: enable iscsid",
-        "multipathd takes guests' disks (find_multipaths is greedy): set find_multipaths to yes",
+        f"host {NODE}: oneadmin may not run as root: tee /sys/block/sda/device/delete: install one_iscsi.sudoers",
+        f"host {NODE}: iscsid does not run: enable iscsid",
+        f"host {NODE}: multipathd takes guests' disks (find_multipaths is greedy): set find_multipaths to yes",
+        "storage server tgt1: oneadmin may not run as root: tgtadm --lld iscsi --op new",
     ):
-        assert any(line.startswith(f"FAIL host {NODE}: {says}") for line in found), found
+        assert any(line.startswith(f"FAIL {says}") for line in found), found
+    assert "root's rights are missing" in desk.refused(9, "attach", "7", "1M")
 
     spoilt.root("rm /etc/sudoers.d/one_iscsi; multipathd shutdown; rm -r /etc/multipath/conf.d")
     found = wrong(desk, "--host", NODE)
@@ -71,6 +74,10 @@ def test_a_host_that_lacks_much_is_prepared_through_ssh(desk: Desk, spoilt: Lab)
     assert f"done host {NODE}: /etc/sudoers.d/one_iscsi installed" in said
     assert wrong(desk) == []
     assert spoilt.root("cmp /root/one_iscsi /etc/sudoers.d/one_iscsi && visudo -c") != ""
+
+    spoilt.root("iscsiadm -k 0")
+    assert "iscsid does not run" in desk.refused(8, "attach", "7", "1M")
+    assert spoilt.leftovers() == []
 
 
 def test_two_hosts_with_one_initiator_name(desk: Desk, lab: Lab) -> None:

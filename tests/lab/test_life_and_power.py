@@ -5,21 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 from rig import MIB, NODE, Desk, Lab, ended
-from test_storage_servers import PORTALS, left
+from test_storage_servers import PORTALS, left, watching
 
 #: lab/target's word for a restart of the target daemon.
 RESTART = {"tgt": "restart", "lio": "lio"}
 PLACES = {"thick": ("--vg", "vg0"), "thin": ("--thin", "vg0/pool"), "file": ("--path", "/srv/volumes")}
 
+_SECRETS = "cat /sys/kernel/config/target/iscsi/iqn*/tpgt_1/acls/*/auth/password*"
+
+# Two wipes have written something and are not done; there are three volumes of ours in vg0 and two in vg1.
+_TWO_ARE_WIPED = """
+cd /var/tmp/one_iscsi/wipe
+timeout 60 sh -c 'until [ "$(grep -l ^STATE=running $(grep -l ^OFFSET=[1-9] *) | wc -l)" = 2 ]; do sleep 0.1; done'
+sync
+"""
+_TWO_ARE_MADE = """
+timeout 60 sh -c 'until [ "$(lvs vg0 | grep -c volume-)$(lvs vg1 | grep -c volume-)" = 32 ]; do sleep 0.1; done'
+"""
+
+
+def add_place(desk: Desk, kind: str, name: str, *place: str) -> None:
+    desk.ok("san", "create", name, "--kind", kind, "--host", NODE, "--portal", str(PORTALS[kind]), *place)
+
 
 def make_everywhere(desk: Desk, kind: str) -> None:
-    """A storage server for each place and a volume of its name there, all at once."""
+    """A storage server for each place and a volume of its name there, one more in the volume group, all at once."""
     for name, place in PLACES.items():
-        where = ("--host", NODE, "--portal", str(PORTALS[kind]), *place)
-        desk.ok("san", "create", name, "--kind", kind, *where)
-    creating = [desk.start("create", "12M", "--name", name, "--san", name, "--wait") for name in PLACES]
-    assert [ended(each).code for each in creating] == [0, 0, 0]
-    assert [desk.status(name) for name in PLACES] == ["free", "free", "free"]
+        add_place(desk, kind, name, *place)
+    where = {**{name: name for name in PLACES}, "more": "thick"}
+    creating = [desk.start("create", "24M", "--name", name, "--san", san, "--wait") for name, san in where.items()]
+    assert [ended(each).code for each in creating] == [0, 0, 0, 0]
+    assert [desk.status(name) for name in where] == ["free", "free", "free", "free"]
 
 
 def restart_while_it_is_used(storage: Lab, kind: str) -> None:
@@ -28,27 +44,42 @@ def restart_while_it_is_used(storage: Lab, kind: str) -> None:
     storage.hear("one-7", "dom: xvdp written again")
 
 
-def test_volumes_are_made_at_once_and_one_grows_in_a_guest(storage: Lab, desk: Desk) -> None:
+def test_volumes_are_made_at_once_and_one_grows_in_a_guest(storage: Lab, desk: Desk, tmp_path: Path) -> None:
     make_everywhere(desk, "lio")
-    desk.ok("attach", "7", "--volume", "thin")
-    assert f"size={12 * MIB} " in "".join(storage.hear("one-7", "dom: xvdp written"))
+    assert "no storage server has room for 1G" in desk.refused(4, "create", "1G", "--san", "thick")
+    with watching(storage) as seen:
+        desk.ok("attach", "7", "--volume", "thin")
+    assert f"size={24 * MIB} " in "".join(storage.hear("one-7", "dom: xvdp written"))
+
+    told = [*seen, desk.ok("show", "thin", "-j"), desk.ok("events", "-j"), desk.ok("list", "-x")]
+    secrets = storage.root(_SECRETS).split()
+    assert len(set(secrets)) == 2
+    assert any("auth/password_mutual" in line for line in seen)
+    for secret in secrets:
+        assert not any(secret in line for line in told)
+        assert not any(secret.encode() in file.read_bytes() for file in tmp_path.iterdir())
 
     restart_while_it_is_used(storage, "lio")
-    desk.ok("resize", "thin", "24M")
-    storage.hear("one-7", f"dom: xvdp resized size={24 * MIB}")
+    desk.ok("resize", "thin", "48M")
+    storage.hear("one-7", f"dom: xvdp resized size={48 * MIB}")
 
     desk.ok("detach", "7", "thin", "--yes", "--wait")
     assert storage.leftovers() == []
-    desk.ok("delete", *PLACES, "--yes", "--wait")
+    desk.ok("delete", *PLACES, "more", "--yes", "--wait")
     assert left(storage) == []
 
 
-def test_a_server_loses_power_while_it_wipes_one_volume_and_makes_another(
+def test_servers_lose_power_while_they_wipe_delete_and_make_volumes(
     storage: Lab,
     desk: Desk,
     tmp_path: Path,
 ) -> None:
-    make_everywhere(desk, "tgt")
+    storage.target("vg", "vg1", "128M")
+    add_place(desk, "lio", "array", "--vg", "vg1")
+    desk.ok("create", "24M", "--name", "array", "--san", "array", "--wait")
+    for name in ("thick", "thin"):
+        add_place(desk, "tgt", name, *PLACES[name])
+        desk.ok("create", "24M", "--name", name, "--san", name, "--wait")
     disk = desk.volume("thick")["IQN"].rpartition(":")[2]
     desk.ok("attach", "7", "--volume", "thick")
     storage.hear("one-7", "dom: xvdp written")
@@ -56,16 +87,19 @@ def test_a_server_loses_power_while_it_wipes_one_volume_and_makes_another(
     (tmp_path / "slow.conf").write_text("wipe_rate = 1M\n")
     desk.env["ONE_ISCSI_CONFIG"] = str(tmp_path / "slow.conf")
     desk.ok("detach", "7", "thick", "--yes")
-    storage.root("timeout 60 sh -c 'until grep -q ^OFFSET=[1-9] /var/tmp/one_iscsi/wipe/*; do sleep 0.1; done'; sync")
-    creating = desk.start("create", "12M", "--name", "new", "--san", "thick")
-    storage.root("timeout 60 sh -c 'until lvs vg0 | grep -c volume- | grep -q 3; do sleep 0.1; done'")
+    desk.ok("delete", "array", "--yes")
+    storage.root(_TWO_ARE_WIPED)
+    creating = [desk.start("create", "12M", "--name", name, "--san", name[:-1]) for name in ("thick2", "array2")]
+    storage.root(_TWO_ARE_MADE)
     storage.reboot()
-    assert ended(creating).code != 0
+    assert all(ended(each).code for each in creating)
     del desk.env["ONE_ISCSI_CONFIG"]
-    assert [desk.status(name) for name in ("thick", "new")] == ["wiping", "creating"]
+    names = ("thick", "array", "thick2", "array2")
+    assert [desk.status(name) for name in names] == ["wiping", "wiping", "creating", "creating"]
 
     desk.ok("recover", "--wait")
-    assert [desk.status(name) for name in (*PLACES, "new")] == ["free", "free", "free", "free"]
-    assert storage.root(f"cmp -n {12 * MIB} /dev/vg0/{disk} /dev/zero && echo zeros") == "zeros\n"
-    desk.ok("delete", *PLACES, "new", "--yes", "--wait")
+    assert [desk.status(name) for name in ("thick", "thick2", "array2")] == ["free", "free", "free"]
+    assert "array" in desk.fails(3, "show", "array")
+    assert storage.root(f"cmp -n {24 * MIB} /dev/vg0/{disk} /dev/zero && echo zeros") == "zeros\n"
+    desk.ok("delete", "thick", "thin", "thick2", "array2", "--yes", "--wait")
     assert left(storage) == []
