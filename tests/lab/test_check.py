@@ -34,7 +34,7 @@ def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
 # Half of the rights, no iscsid, and a multipathd that takes whatever comes.
 _SPOIL = r"""
 cp /etc/sudoers.d/one_iscsi /root
-sed -i '/tee/d; s/--op new --mode account/--op nothing/' /etc/sudoers.d/one_iscsi
+sed -i 's/bin.tee/bin\/none/; s/--op new --mode account/--op none/' /etc/sudoers.d/one_iscsi
 iscsiadm -k 0
 mkdir -p /etc/multipath/conf.d
 printf '%s\n' 'defaults {' 'find_multipaths greedy' '}' >/etc/multipath/conf.d/x.conf

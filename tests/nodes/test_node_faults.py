@@ -104,6 +104,17 @@ def test_a_record_that_was_left_over_does_not_count(xen: FakeSite) -> None:
         assert line in record.read_text()
 
 
+def test_rules_of_sudo_that_are_broken(xen: FakeSite) -> None:
+    volume = xen.volume("v1")
+    complaint = "/etc/sudoers.d/local:13:1: syntax error\n\n^\n"
+    xen.world.fault("sudo", code=0, stderr=complaint)
+
+    error = trouble(xen.attach, volume)
+
+    assert error.code == "sudo"
+    assert "complains: /etc/sudoers.d/local:13:1: syntax error" in str(error)
+
+
 def test_a_secret_is_in_no_list_of_arguments_and_in_no_error(xen: FakeSite) -> None:
     volume, chap = xen.volume("v1"), Chap("user1", "secretpass12")
     xen.ask_for_secret("v1", chap)

@@ -51,6 +51,9 @@ root() {
 "} ;;
         "sudo: unable to resolve host "*) out='' ;;
     esac
+    case $out in # sudo goes on with the rules it understood, and says so before the command's own words
+        *sudoers*": syntax error"*) fail sudo "sudo on $(uname -n) complains: $out" ;;
+    esac
     case $root_code:$out in
         129:* | 137:* | 143:*) root_code=124 out="$1 did not end within $root_limit s" ;;
         127:* | 1:*"sudo: $1: command not found"* | 1:*"sudo: invalid option"*) root_lacks "$1" ;;
