@@ -62,7 +62,7 @@ def test_a_host_that_lacks_much_is_prepared_through_ssh(desk: Desk, spoilt: Lab)
         "storage server tgt1: oneadmin may not run as root: tgtadm --lld iscsi --op new",
     ):
         assert any(line.startswith(f"FAIL {says}") for line in found), found
-    assert "root's rights are missing" in desk.refused(9, "attach", "7", "1M")
+    assert "oneadmin may not run tgtadm as root" in desk.refused(9, "attach", "7", "1M")
 
     spoilt.root("rm /etc/sudoers.d/one_iscsi; multipathd shutdown; rm -r /etc/multipath/conf.d")
     found = wrong(desk, "--host", NODE)
