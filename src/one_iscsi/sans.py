@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from one_iscsi.core import Core
-from one_iscsi.errors import BadInput, OneIscsiError, WrongState
+from one_iscsi.errors import BadInput, OneIscsiError, StorageError, WrongState
+from one_iscsi.findings import CRITICAL
 from one_iscsi.model import San
 
 #: What ``location`` takes, in words.
@@ -61,7 +62,8 @@ def check_pool(label: str) -> str:
 def create(core: Core, wanted: San) -> San:
     """Enter a storage server, whose ``id`` means nothing yet.
 
-    One that can be asked must answer, and show that volumes can be made in its location, before it is accepted.
+    One that can be asked must lack nothing that ``onevolume check`` looks for before it is accepted. StorageError tells
+    the first thing it lacks, warnings the others.
     """
     if wanted.name.isdecimal():
         raise BadInput(f"name {wanted.name!r} would be taken for an id", "give one with a letter")
@@ -74,14 +76,10 @@ def create(core: Core, wanted: San) -> San:
             raise BadInput(
                 f"a {wanted.kind} storage server is managed over ssh", "give --host HOST or --host localhost"
             )
+        if wanted.location and not wanted.portals:
+            raise BadInput(f"storage server {wanted.name} makes volumes and has no portal", "give --portal IP:PORT")
         _refuse_twice(core, wanted)
-        server = core.storage(wanted)
-        core.report(f"asking storage server {wanted.name}")
-        server.targets()
-        if wanted.location:
-            if not wanted.portals:
-                raise BadInput(f"storage server {wanted.name} makes volumes and has no portal", "give --portal IP:PORT")
-            server.capacity()
+        _refuse_unfit(core, wanted)
     san = core.store.add_san(
         wanted.name, wanted.kind, wanted.portals, wanted.ssh_host, wanted.location, wanted.clusters, wanted.pool
     )
@@ -104,6 +102,20 @@ def _refuse_twice(core: Core, wanted: San) -> None:
             raise WrongState(
                 f"storage server {san.name} makes volumes in {san.location} already", "give another place, or none"
             )
+
+
+def _refuse_unfit(core: Core, wanted: San) -> None:
+    """There is no row yet that ``onevolume check`` could be told to look at, so all that is wrong is said here."""
+    from one_iscsi.san.check import check
+
+    core.report(f"looking at storage server {wanted.name}")
+    wrong = [one for one in check(wanted, core.remote) if not one.ok]
+    critical = [one for one in wrong if one.level == CRITICAL]
+    for one in wrong:
+        if one not in critical[:1]:
+            core.warn(f"{one.where}: {one.what}: {one.fix}")
+    if critical:
+        raise StorageError(f"{critical[0].where}: {critical[0].what}", critical[0].fix)
 
 
 def rooms(core: Core, sans: Sequence[San]) -> list[Room | None]:

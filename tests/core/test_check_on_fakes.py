@@ -284,6 +284,25 @@ def test_machines_that_do_not_answer(cloud: Cloud) -> None:
     assert nagios(cloud, 2).startswith("ONEVOLUME CRITICAL - storage server alpha: ")
 
 
+def test_a_storage_server_that_is_down_does_not_hide_what_else_is_wrong_there(cloud: Cloud) -> None:
+    cloud.world.forbid("--op bind --mode account", "cmp ")
+    with cloud.world.tgt() as state:
+        state["down"] = True
+    *rights, last = wrong(cloud, "--san", "alpha")
+    assert [right.partition(" as root: ")[2].split(" --tid")[0] for right in rights] == [
+        "cmp -n 1 -i 0:0 /dev/sda /dev/zero",
+        "tgtadm --lld iscsi --op bind --mode account",
+    ]
+    assert last.startswith("critical storage server alpha: tgtd is not running on ")
+
+
+def test_a_server_whose_targets_oneadmin_may_not_list(cloud: Cloud) -> None:
+    cloud.world.forbid("--op show")
+    right, last = wrong(cloud, "--san", "alpha")
+    assert right.endswith("oneadmin may not run as root: tgtadm --lld iscsi --op show --mode target")
+    assert "may not run tgtadm as root on" in last
+
+
 def test_a_front_end_that_is_not_right(cloud: Cloud) -> None:
     cloud.database.chmod(0o644)
     assert wrong(cloud, code=0) == [f"warning front end: others may read or write {cloud.database}"]

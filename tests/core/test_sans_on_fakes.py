@@ -68,6 +68,36 @@ def test_one_that_cannot_be(cloud: Cloud, words: tuple[str, ...], code: int, say
     assert json.loads(cloud.ok("san", "list", "-j")) == {"SAN_POOL": {"SAN": []}}
 
 
+def test_one_that_lacks_rights_is_not_taken_in_and_all_of_them_are_named(cloud: Cloud) -> None:
+    with cloud.world.tgt() as state:
+        state["places"]["lvm:vg0"] = 1024 * MIB
+    cloud.world.forbid("--op new --mode logicalunit", "lvcreate")
+    result = cloud("san", "create", "alpha", *TGT, "--vg", "vg0")
+    assert result.code == 9
+    warning, error = result.err.splitlines()
+    lacks = "storage server alpha: oneadmin may not run as root: "
+    assert warning.startswith(f"warning: {lacks}lvcreate --yes --addtag one_iscsi --name v --size 512b vg0: install")
+    assert error.startswith(f"onevolume: {lacks}tgtadm --lld iscsi --op new --mode logicalunit")
+    assert "install one_iscsi.sudoers" in error
+    assert json.loads(cloud.ok("san", "list", "-j")) == {"SAN_POOL": {"SAN": []}}
+    cloud.ok("san", "create", "alpha", *TGT)  # where no volumes are made, none of the two is needed
+
+
+def test_lio_makes_portals_at_its_own_addresses_only(cloud: Cloud) -> None:
+    with cloud.world.tgt() as state:
+        state["places"]["lvm:vg0"] = 1024 * MIB
+    (cloud.world.folder / "bin" / "ip").write_text(
+        '#!/bin/sh\n[ "$4" = 10.0.0.1 ] && echo "local 10.0.0.1 dev lo" || echo "$4 via 10.0.0.254 dev eth0"\n'
+    )
+    where = ("--host", "localhost", "--portal", "10.0.0.1:3260")
+    for outside in ("10.0.1.1", "[fd00::1]"):
+        error = cloud.refused(9, "san", "create", "alpha", "--kind", "lio", *where, "--portal", outside, "--vg", "vg0")
+        assert f"storage server alpha: {outside.strip('[]')} is no address of its own" in error
+    cloud.ok("san", "create", "alpha", "--kind", "lio", *where, "--vg", "vg0")
+    cloud.ok("san", "create", "byhand", "--kind", "lio", "--host", "localhost", "--portal", "10.0.1.1")
+    cloud.ok("san", "create", "beta", "--kind", "tgt", "--host", "localhost", "--portal", "10.0.1.1")
+
+
 def test_one_place_is_not_promised_twice(cloud: Cloud) -> None:
     cloud.with_place("alpha", "lvm:vg0", 1024)
     error = cloud.refused(5, "san", "create", "beta", *TGT, "--vg", "vg0")

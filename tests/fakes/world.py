@@ -83,6 +83,9 @@ class World:
         (world.folder / "bin").mkdir()
         tgtadm = f'#!/bin/sh\nexec {sys.executable} -IS {TESTS}/san/fake/tgtadm.py "$@"\n'
         _executable(world.folder / "bin" / "tgtadm", tgtadm)
+        _executable(world.folder / "bin" / "ip", '#!/bin/sh\necho "local $4 dev lo"\n')  # every address is its own
+        for tool in ("vgs", "lvs", "lvcreate", "lvextend", "lvremove"):
+            (world.folder / "bin" / tool).symlink_to(TESTS / "san" / "fake" / "lvm")
         return world
 
     @property
@@ -125,6 +128,12 @@ class World:
             identity = {"serial": f"{int(tid):016x}", "scsi_id": f"{int(tid):016x}"}
             basics = {"iqn": iqn, "path": str(path), "megabytes": size // 10**6, **identity}
             state["targets"][tid] = {**basics, "sessions": {}, "accounts": [], "access": list(access), **more}
+
+    def forbid(self, *commands: str) -> None:
+        """Let the storage server's sudoers file lack these commands."""
+        lacks = "".join(f"*'{command}'*) echo 'sudo: a password is required' >&2; exit 1 ;; " for command in commands)
+        sudo = TESTS / "san" / "fake" / "sudo"
+        _executable(self.folder / "bin" / "sudo", f'#!/bin/sh\ncase "$*" in {lacks}esac\nexec {sudo} "$@"\n')
 
     def ask_for_secret(self, iqn: str, user: str, password: str, shows: tuple[str, ...] = ()) -> None:
         """Let in only who knows this; to whom asks, the target ``shows`` user and secret of its own (mutual CHAP)."""

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2154  # KIND is given by the caller
 # What a storage server has and lacks. Changes nothing. Comes after looking.sh.
-# Values: KIND; STORE_KIND and STORE, the place where volumes are made (empty: none are).
+# Values: KIND; STORE_KIND and STORE, the place where volumes are made (empty: none are); PORTALS, their addresses.
 
 check_tgt() {
     has_tools tgtadm awk
@@ -44,6 +44,17 @@ check_lio() {
     may_run blkdiscard -f -z -o 0 -l 1 /dev/sda
     may_run targetctl save $folder/saveconfig.json.one_iscsi
     may_run mv -f $folder/saveconfig.json.one_iscsi $folder/saveconfig.json
+    [ -n "$STORE_KIND" ] || return 0
+    for address in $PORTALS; do
+        good_if address "$address" may_listen_at "$address"
+    done
+}
+
+# Where the kernel lets programs listen at other addresses, too, or nobody can tell, nothing is wrong.
+may_listen_at() {
+    command -v ip >/dev/null || return 0
+    case $1 in *:*) family=ipv6 ;; *) family=ipv4 ;; esac
+    ip -o route get "$1" | grep -q '^local ' || grep -qsx 1 /proc/sys/net/$family/ip_nonlocal_bind
 }
 
 check_lvm() {
