@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -119,6 +121,14 @@ class LioWorld:
         folder = f"/sys/kernel/config/target/iscsi/{volume(number).iqn}/tpgt_1"
         self.root(f"printf %s '{value}' | tee {folder}/{name} >/dev/null")
 
+    def lose(self, number: int, what: str) -> None:
+        """Take a disk or a portal out of LIO, as if it had not been there when LIO was restored."""
+        path = f"/sys/kernel/config/target/iscsi/{volume(number).iqn}/tpgt_1/{what}"
+        self.root(f"for link in {path}/*; do [ ! -L $link ] || rm -- $link; done; rmdir {path}")
+
+    def portals(self, number: int) -> list[str]:
+        return self.root(f"ls /sys/kernel/config/target/iscsi/{volume(number).iqn}/tpgt_1/np").split()
+
     def is_in(self, number: int) -> bool:
         """Whether somebody is logged in."""
         return bool(self.root(_IS_IN.format(iqn=volume(number).iqn)))
@@ -149,6 +159,7 @@ exec nsenter --mount -t {pid} -- "$@"
 
 # /etc is as it is here, but for LIO's folder; of /dev there is what a shell needs, and a volume group.
 _MACHINE = """
+mount -t tmpfs -o mode=1777 tmpfs /var/tmp
 mount --bind "$1/kernel" /sys/kernel
 mount -t overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" overlay /etc
 mkdir -p /etc/rtslib-fb-target
@@ -275,7 +286,8 @@ class FakeLio(Stumbling, LioWorld):
             (self.configfs / name).mkdir(parents=True)
         saved = self.folder / "saved" / "saveconfig.json"
         if saved.exists():
-            subprocess.run(["tar", "-xf", saved, "-C", self.configfs.parent], check=True)
+            whole = base64.b64decode(json.loads(saved.read_text())["whole"])
+            subprocess.run(["tar", "-xf", "-", "-C", self.configfs.parent], check=True, input=whole)
 
     def copy(self) -> Path:
         """What there is, to be brought back."""

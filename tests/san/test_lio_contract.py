@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from lio_worlds import NEW, RECORDED, LioWorld, volume
+from lio_worlds import NEW, PORTAL, RECORDED, LioWorld, volume
 from worlds import Refused
 
 from one_iscsi.errors import StorageError
@@ -36,9 +36,9 @@ def neutral(info: str) -> str:
     return re.sub(r"iqn\.\S+|0x\w+( \w\w)*|(?<=Alias: ).*|(?<=ID: )\d+|(?<=TSIH: )\d+", "-", info)
 
 
-def gets_in(lio: LioWorld, chap: Chap | None) -> bool:
+def gets_in(lio: LioWorld, chap: Chap | None, number: int = 1) -> bool:
     try:
-        with lio.session(1, chap):
+        with lio.session(number, chap):
             return True
     except Refused:
         return False
@@ -140,6 +140,55 @@ def test_what_somebody_else_made_is_neither_taken_over_nor_removed(lio: LioWorld
     assert code_of(lio.server.grow, vol, 4 * MIB) == "foreign"
     assert lio.left() == before
     assert lio.root(f"tr -d x <{lio.by_hand} | wc -c") == "0\n"
+
+
+SAVED = "cat /etc/rtslib-fb-target/saveconfig.json"
+
+
+@pytest.mark.parametrize("late", ["lun/lun_1", f"np/{PORTAL}"])
+def test_what_came_up_late_is_not_lost_by_a_step_for_another_volume(lio: LioWorld, vol: Volume, late: str) -> None:
+    other, new = volume(2, "SN2", 1 << 20), volume(3, "SN3", 1 << 20)
+    for one in (vol, other):
+        lio.server.create(one, SCSI_ID)
+    chap = lio.server.open(other, [HERE], lio.host)
+    offered, saved = lio.server.targets(), lio.root(SAVED)
+    lio.lose(1, late)
+    left = lio.left()
+
+    for refuses in (
+        lio.server.capacity,
+        lambda: lio.server.open(other, [HERE], FRIEND),
+        lambda: lio.server.open(vol, [HERE], FRIEND),
+        lambda: lio.server.create(new, SCSI_ID),
+        lambda: lio.server.remove(other),
+        lambda: lio.server.grow(vol, 2 << 20),
+        lambda: lio.server.close(other),
+    ):
+        with pytest.raises(StorageError, match=f"lacks {re.escape(vol.iqn)}/tpgt_1/{late}, .* restart") as caught:
+            refuses()
+        assert caught.value.code == "incomplete"
+        assert (chap.password in str(caught.value), lio.left(), lio.root(SAVED)) == (False, left, saved)
+    assert not gets_in(lio, chap, 2), "it is closed, although that could not be saved"
+
+    lio.restart()
+
+    assert lio.server.targets() == offered
+    assert lio.portals(1) == [str(PORTAL)]
+    lio.server.close(other)
+    lio.restart()
+    assert lio.server.observe(other) == Exposure(True)
+
+
+def test_what_an_admin_removed_and_saved_is_not_missed(lio: LioWorld, vol: Volume) -> None:
+    other = volume(2, "SN2", 1 << 20)
+    lio.make(1, SERIAL)
+    lio.server.create(other, SCSI_ID)
+    lio.lose(1, "lun/lun_1")
+    assert code_of(lio.server.open, other, [HERE], lio.host) == "incomplete"
+
+    lio.root("targetctl save")
+
+    assert gets_in(lio, lio.server.open(other, [HERE], lio.host), 2)
 
 
 def test_a_target_that_is_gone(lio: LioWorld, vol: Volume) -> None:

@@ -19,6 +19,8 @@ class Lio(ScriptedServer):
     is_mutual = True
     fixes: ClassVar = {
         "daemon-down": "there: systemctl enable --now target (Debian: rtslib-fb-targetctl)",
+        "incomplete": "there: activate its volume group or bring up its address, then systemctl restart target (Debian:"
+        " rtslib-fb-targetctl); if it was removed on purpose, targetctl save",
         "missing-tool": "install targetcli there",
     }
 

@@ -42,6 +42,7 @@ check_lio() {
     folder=/etc/target
     [ ! -d /etc/rtslib-fb-target ] || folder=/etc/rtslib-fb-target
     may_run blkdiscard -f -z -o 0 -l 1 /dev/sda
+    may_run grep -E '^ *.(fabric|index|ip_address|port|storage_object|tag|wwn).:' $folder/saveconfig.json
     may_run targetctl save $folder/saveconfig.json.one_iscsi
     may_run mv -f $folder/saveconfig.json.one_iscsi $folder/saveconfig.json
     [ -n "$STORE_KIND" ] || return 0

@@ -13,6 +13,8 @@
 CONFIGFS=/sys/kernel/config/target
 FABRIC=$CONFIGFS/iscsi
 SHARED=yes # LIO has a block device for itself: see wipe.sh
+CONFIG_DIR=/etc/rtslib-fb-target # Debian
+[ -d "$CONFIG_DIR" ] || CONFIG_DIR=/etc/target
 
 # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -140,19 +142,69 @@ drop() {
     ensure 1 "$group/enable"
 }
 
+# all_there: LIO has what was saved, but for targets that are being remade. A disk whose volume group came up late, a
+# portal whose address did, and whatever is still being restored at this moment would be lost with the next save.
+all_there() {
+    [ -n "${saved+read}" ] || read_saved
+    ! lacking || fail incomplete "LIO on $(uname -n) lacks $path, which was saved: saving now would lose it"
+}
+
+# lacking: $path is what is missing; 1 if nothing is.
+lacking() {
+    while read -r path; do
+        [ -d "$FABRIC/$path" ] || [ -e "$own_dir/san-${path%%/*}.remaking" ] || return 0
+    done <<EOF
+$saved
+EOF
+    return 1
+}
+
+# read_saved: $saved is the portal groups, disks and portals that a restart would bring back, below $FABRIC. Their secrets
+# are not even read. rtslib writes a line for each key, in the order of the alphabet.
+read_saved() {
+    root 10 grep -E '^ *.(fabric|index|ip_address|port|storage_object|tag|wwn).:' "$CONFIG_DIR/saveconfig.json" ||
+        [ $? -eq 1 ] || case $out in
+        *"No such file"*) out='' ;;
+        *) fail config "what was saved cannot be read: $out" ;;
+    esac
+    saved=$(printf '%s\n' "$out" | awk -F '"' '
+        { number = $3; gsub("[^0-9]", "", number) }
+        $2 == "index" { lun = number }
+        $2 == "storage_object" { parts[++some] = "/lun/lun_" lun }
+        $2 == "ip_address" { address = $4 }
+        $2 == "port" { parts[++some] = "/np/" address ":" number }
+        $2 == "tag" && number != "" {
+            paths[++all] = "/tpgt_" number
+            for (group = paths[all]; some; some--) paths[++all] = group parts[some]
+        }
+        $2 == "fabric" { fabric = $4 }
+        $2 == "wwn" {
+            for (; all; all--) if (fabric == "iscsi") print $4 paths[all]
+            some = 0
+        }')
+}
+
+# remaking: until it is saved, our target may lack what it had: this step, or the one that ends what this one began, has
+# taken it away.
+remaking() {
+    : >"$own_dir/san-$IQN.remaking"
+}
+
 # save: what LIO will be after a restart. targetctl alone would leave half a file if it were killed.
 save() {
-    folder=/etc/rtslib-fb-target # Debian
-    [ -d "$folder" ] || folder=/etc/target
-    { root 60 targetctl save "$folder/saveconfig.json.one_iscsi" && root 30 sync "$folder/saveconfig.json.one_iscsi" &&
-        root 10 mv -f "$folder/saveconfig.json.one_iscsi" "$folder/saveconfig.json" && root 30 sync "$folder"; } ||
+    all_there
+    new=$CONFIG_DIR/saveconfig.json.one_iscsi
+    { root 60 targetctl save "$new" && all_there && root 30 sync "$new" &&
+        root 10 mv -f "$new" "$CONFIG_DIR/saveconfig.json" && root 30 sync "$CONFIG_DIR"; } ||
         fail config "what LIO has now could not be saved: $out"
+    rm -f "$own_dir/san-$IQN.remaking"
 }
 
 open() {
     find_target
     other=$(field SESSION 4 | grep -vxF -m 1 "$INITIATOR") && fail in-use "$other is logged in to $IQN"
     changing 60
+    all_there
     say BEGAN yes
     no_strangers
     for initiator in $accesses; do
@@ -170,6 +222,7 @@ open() {
     save
 }
 
+# Nobody gets in, even if that cannot be saved now.
 close() {
     find_target
     changing 60

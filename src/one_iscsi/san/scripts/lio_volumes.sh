@@ -9,6 +9,8 @@
 create() {
     recall
     changing 180
+    all_there
+    remaking
     [ -n "$(field DISK 1)" ] || on_failure=unmake
     store_make "$SIZE"
     directory "$FABRIC/$IQN"
@@ -27,6 +29,8 @@ remove() {
     recall
     nobody_in in-use
     changing 180
+    all_there
+    remaking
     if [ -n "$tid" ]; then
         no_strangers
         for initiator in $accesses; do lock_out "$initiator"; done
@@ -42,10 +46,12 @@ grow() {
     if [ "$STORE_KIND" = file ]; then
         nobody_in cannot-grow ", and LIO fixes the size of a file in use"
         [ -z "$accesses" ] || fail cannot-grow "$IQN is open to ${accesses# }, and LIO fixes the size of a file"
+        all_there
     fi
     store_grow "$SIZE"
     group=$FABRIC/$IQN/tpgt_1
     if [ "$STORE_KIND" = file ]; then
+        remaking
         new_disk
         save
     fi
@@ -56,6 +62,13 @@ grow() {
 capacity() {
     show
     command -v targetctl >/dev/null || fail missing-tool "targetctl (of python-rtslib) is not installed on $(uname -n)"
+    own_dir
+    read_saved
+    if lacking; then # or somebody has just removed it
+        changing 180
+        read_saved
+    fi
+    all_there
     store_room
 }
 
