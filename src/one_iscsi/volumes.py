@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from one_iscsi import accounts, states, wiping
+from one_iscsi import accounts, creating, states, wiping
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, NotFound, StorageError, Unfinished, WrongState
 from one_iscsi.iscsi import Portal, check_iqn
@@ -33,7 +33,8 @@ class Registration:
 def register(core: Core, wanted: Registration) -> Volume:
     """Take a target in: closed to everybody, then wiped unless the admin says it is clean.
 
-    On a server that can be asked, size, LUN and serial are the server's. BadInput if the admin says otherwise.
+    On a server that can be asked, size, LUN and serial are the server's. BadInput if the admin says otherwise. What
+    ``create`` made there, and the table has lost, is ours again as if it had just been made.
     """
     check_iqn(wanted.iqn)
     if wanted.name:
@@ -51,7 +52,7 @@ def register(core: Core, wanted: Registration) -> Volume:
 
     chap = accounts.seal(core, san, wanted.chap) if wanted.chap else None
     server = core.storage(san)
-    size_bytes, lun, serial = wanted.size_bytes, wanted.lun, ""
+    size_bytes, lun, serial, made = wanted.size_bytes, wanted.lun, "", False
     if server.can_close:
         target = next((target for target in server.targets() if target.iqn == wanted.iqn), None)
         core.store.seen_san(san.id)
@@ -74,6 +75,7 @@ def register(core: Core, wanted: Registration) -> Volume:
                 "give it a scsi_id and a scsi_sn of its own there, or one --portal",
             )
         size_bytes, lun, serial = target.size_bytes, target.lun, target.serial
+        made = target.iqn.startswith(creating.IQN) and server.has_made(target)
     elif not size_bytes:
         raise BadInput(f"the size of {wanted.iqn} is not known", "give --size: this storage server cannot be asked")
 
@@ -86,6 +88,7 @@ def register(core: Core, wanted: Registration) -> Volume:
         san_id=san.id,
         status=states.CREATING,
         serial=serial,
+        made=made,
         chap=chap,
         who=core.who,
         why="registered" + (", the admin says it is clean" if wanted.assume_clean else ""),

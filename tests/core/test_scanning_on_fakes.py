@@ -62,6 +62,28 @@ def test_new_targets_are_registered_and_wiped_once_somebody_agreed(cloud: Cloud)
     assert [one["IQN"] for one in scan(cloud)] == [iqn("used")]
 
 
+def test_what_was_made_here_and_what_was_not_once_the_table_is_lost(cloud: Cloud) -> None:
+    cloud.with_place("alpha", "thin:vg0/pool0", 100)
+    cloud.ok("create", "10M")
+    cloud.world.add_target(iqn("byhand"), 4 * MIB)
+    cloud.world.add_target("iqn.2026-11.org.opennebula.one-iscsi:volume-0", 4 * MIB)  # somebody gave it a name of ours
+    for file in cloud.database.parent.glob("one_volume.db*"):
+        file.unlink()
+    cloud.with_place("alpha", "thin:vg0/pool0", 100)
+
+    cloud.ok("san", "scan", "alpha", "--register", "--yes")
+    cloud.ok("recover", "--wait")
+
+    assert json.loads(cloud.ok("san", "show", "alpha", "-j"))["SAN"]["PROMISED"] == 10 * MIB
+    cloud.ok("resize", "3", "20M")
+    for ref in ("1", "2"):
+        assert "registered, not made by onevolume" in cloud.refused(5, "resize", ref, "20M")
+    cloud.ok("delete", "1..3", "--yes")
+    with cloud.world.tgt() as state:
+        left = [target["iqn"].rpartition(":")[2] for target in state["targets"].values()]
+    assert left == ["byhand", "volume-0"]
+
+
 def test_a_server_that_cannot_be_asked(cloud: Cloud) -> None:
     cloud.ok("san", "create", "byhand", "--kind", "static", "--portal", "10.0.0.9")
     assert "it cannot list its targets: register each" in cloud.refused(9, "san", "scan", "byhand")

@@ -61,6 +61,11 @@ class Maker(Tgt):
         self._cut(fault)
         return self.target(volume)
 
+    def has_made(self, target: TargetInfo) -> bool:
+        self._fault("has_made")
+        with self._state() as state:
+            return any(one["iqn"] == target.iqn and "location" in one for one in state["targets"].values())
+
     def remove(self, volume: Volume) -> None:
         fault = self._fault("remove")
         with self._state() as state:

@@ -58,6 +58,7 @@ def test_a_volume_is_made_used_grown_and_removed(lio: LioWorld, vol: Volume) -> 
     assert (made.iqn, made.lun, made.size_bytes) == (vol.iqn, 1, 8 * MIB)
     assert (made.serial, made.default_identity) == (SERIAL, False)
     assert (made.addresses, made.sessions) == ((), ())
+    assert lio.server.has_made(made)
     assert lio.server.capacity().free_bytes == room.free_bytes - 8 * MIB  # now, not when the guest writes
     assert lio.root(f"stat -c '%a %s' {made.path}; tr -d '\\0' <{made.path}").split() == ["600", f"{8 * MIB}"]
     assert not gets_in(lio, None)
@@ -136,6 +137,7 @@ def test_what_somebody_else_made_is_neither_taken_over_nor_removed(lio: LioWorld
     vol = lio.make(1, SERIAL)
     before = lio.left()
     assert code_of(lio.server.create, vol, SCSI_ID) == "foreign"
+    assert not lio.server.has_made(lio.server.target(vol))
     assert code_of(lio.server.remove, vol) == "foreign"
     assert code_of(lio.server.grow, vol, 4 * MIB) == "foreign"
     assert lio.left() == before

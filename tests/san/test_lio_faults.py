@@ -81,6 +81,14 @@ def test_a_logical_volume_in_use_grows(fake_lio: FakeLio, vol: Volume) -> None:
     assert replace(grown, addresses=(), sessions=()) == replace(made, size_bytes=8 * MIB)
 
 
+def test_a_logical_volume_without_our_tag_is_not_ours(fake_lio: FakeLio, vol: Volume) -> None:
+    fake_lio.use("lvm")
+    made = fake_lio.server.create(vol, SCSI_ID)
+    assert fake_lio.server.has_made(made)
+    fake_lio.root(f"/bin/rm {made.path}.tag")
+    assert not fake_lio.server.has_made(made)
+
+
 def test_several_at_once(fake_lio: FakeLio) -> None:
     volumes = [volume(number, f"SN{number}", MIB) for number in (1, 2, 3)]
     with ThreadPoolExecutor() as pool:

@@ -23,8 +23,19 @@ class Desk:
     def __init__(self, world: Fake | Real, folder: Path) -> None:
         self.world = world
         self.env = {**os.environ, "ONE_ISCSI_DATABASE": f"sqlite:///{folder}/one_volume.db"}
-        where = ("--host", world.row.ssh_host, "--portal", "127.0.0.1", "--path", world.row.location.partition(":")[2])
+        self.begin()
+
+    def begin(self) -> None:
+        row = self.world.row
+        where = ("--host", row.ssh_host, "--portal", "127.0.0.1", "--path", row.location.partition(":")[2])
         self.ok("san", "create", "alpha", "--kind", "tgt", *where)
+
+    def lose_database(self) -> None:
+        """An old one is back, in which there is the storage server and nothing else."""
+        file = Path(self.env["ONE_ISCSI_DATABASE"].partition(":///")[2])
+        for left in file.parent.glob(f"{file.name}*"):
+            left.unlink()
+        self.begin()
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "one_iscsi.cli", *words]
@@ -86,6 +97,24 @@ def test_a_dirty_one_is_wiped_before_it_is_removed(desk: Desk) -> None:
         said = desk.ok("delete", "1", "--yes", "--wait").splitlines()
         assert said == ["volume 1 (8M) will be deleted, it is being wiped", "volume 1 is gone"]
         assert not still_open.read().strip(b"\0")
+    assert desk.files() == desk.world.server.targets() == []
+
+
+def test_one_that_the_database_has_lost_is_ours_again(desk: Desk) -> None:
+    desk.ok("create", "8M")
+    [file] = desk.files()
+    with file.open("r+b") as written:
+        written.write(b"ann's data" * (MIB // 10))
+    desk.lose_database()
+
+    assert desk.ok("san", "scan", "alpha", "--register", "--yes").startswith("volume 1 (8M) registered from ")
+    desk.ok("recover", "--wait")
+
+    assert not file.read_bytes().strip(b"\0")
+    [san] = desk.rows("SAN", "SAN_POOL", "san", "list")
+    assert san["PROMISED"] == 8 * MIB
+    assert desk.ok("resize", "1", "16M") == "volume 1 resized from 8M to 16M\n"
+    desk.ok("delete", "1", "--yes")
     assert desk.files() == desk.world.server.targets() == []
 
 

@@ -149,6 +149,24 @@ def test_what_somebody_else_made_is_neither_taken_over_nor_removed(world: Fake |
 
 
 @on_all
+def test_a_server_knows_what_was_made_for_us(world: Fake | Real, vol: Volume, tmp_path: Path) -> None:
+    made = world.server.create(vol, SCSI_ID)
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(b"x" * MIB)
+    foreign = world.make(2, disk, "SN2")
+
+    assert world.server.has_made(made)
+    assert server(replace(world.row, location=""), Remote(connect_timeout=5)).has_made(made)
+    assert not world.server.has_made(world.server.target(foreign))
+
+
+def test_a_store_of_ours_that_is_gone_is_not_confirmed(world: Fake | Real, vol: Volume) -> None:
+    made = world.server.create(vol, SCSI_ID)
+    Path(made.path).unlink()
+    assert code_of(world.server.has_made, made) == "no-target"
+
+
+@on_all
 def test_a_closed_volume_grows_and_keeps_its_data_and_identity(world: Fake | Real, vol: Volume) -> None:
     made = world.server.create(vol, SCSI_ID)
     Path(made.path).write_bytes(b"x" * 8 * MIB)

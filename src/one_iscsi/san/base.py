@@ -128,6 +128,9 @@ class StorageServer(Protocol):
         nothing that was made here is left, except when nobody knows (``unreachable``, ``timeout``, ``unknown``).
         """
 
+    def has_made(self, target: TargetInfo) -> bool:
+        """Whether ``create`` made this target and its backing store, as the marks on the server tell."""
+
     def remove(self, volume: Volume) -> None:
         """Remove what ``create`` made, with its data; what is gone already is fine.
 

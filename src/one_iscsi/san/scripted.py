@@ -118,31 +118,39 @@ class ScriptedServer:
 
     def capacity(self) -> Capacity:
         """The room where volumes are made, and whether they can be."""
-        answer = self._provision("capacity", "look at room", {"IQN": ""})
+        answer = self._provision("capacity", "look at room", {})
         return Capacity(int(answer.get("TOTAL")), int(answer.get("FREE")))
 
     def create(self, volume: Volume, scsi_id: str) -> TargetInfo:
         """Make backing store, target and disk, closed to all."""
         values = {"SIZE": str(volume.size_bytes), "SERIAL": volume.serial, "SCSI_ID": scsi_id}
         values["PORTALS"] = " ".join(str(portal) for portal in volume.portals)
-        return self._disk(self._provision("create", "create volume", values, volume), volume)
+        return self._disk(self._provision("create", "create volume", values, volume.iqn, volume.lun), volume)
+
+    def has_made(self, target: TargetInfo) -> bool:
+        """Whether target and backing store are ours."""
+        try:
+            self._provision("confirm", "look whose volume it is", {}, target.iqn, target.lun)
+        except StorageError as error:
+            if error.code != "foreign":
+                raise
+            return False
+        return True
 
     def remove(self, volume: Volume) -> None:
         """Remove what ``create`` made."""
-        self._provision("remove", "remove volume", {}, volume)
+        self._provision("remove", "remove volume", {}, volume.iqn, volume.lun)
 
     def grow(self, volume: Volume, size_bytes: int) -> TargetInfo:
         """Make backing store and disk larger."""
         values = {"SIZE": str(size_bytes), "SERIAL": volume.serial}
-        return self._disk(self._provision("grow", "grow volume", values, volume), volume)
+        return self._disk(self._provision("grow", "grow volume", values, volume.iqn, volume.lun), volume)
 
-    def _provision(self, action: str, label: str, values: Mapping[str, str], volume: Volume | None = None) -> Answer:
+    def _provision(self, action: str, label: str, values: Mapping[str, str], iqn: str = "", lun: int = 0) -> Answer:
         where = Location.parse(self._san.location) if self._san.location else Location("", "")
-        values = {**values, "STORE_KIND": where.kind, "STORE": where.place}
-        if volume:
-            if not _NAME.fullmatch(volume.iqn.rpartition(":")[2]):
-                raise self._error("foreign", f"{volume.iqn} is not the name of a volume made by one_iscsi")
-            values |= {"IQN": volume.iqn, "LUN": str(volume.lun)}
+        values = {**values, "STORE_KIND": where.kind, "STORE": where.place, "IQN": iqn, "LUN": str(lun)}
+        if iqn and not _NAME.fullmatch(iqn.rpartition(":")[2]):
+            raise self._error("foreign", f"{iqn} is not the name of a volume made by one_iscsi")
         scripts = [SCRIPTS / name for name in self.volume_scripts]
         return self._run(action, label, values, *scripts, limit=_LONG_LIMIT)
 

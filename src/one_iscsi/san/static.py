@@ -60,6 +60,10 @@ class Static:
         """Not possible."""
         self._refuse("make a volume", "create a target there, then register it")
 
+    def has_made(self, target: TargetInfo) -> bool:
+        """Never."""
+        return False
+
     def remove(self, volume: Volume) -> None:
         """Not possible."""
         self._refuse("remove a volume", "remove its target there")

@@ -58,6 +58,12 @@ grow() {
     observe
 }
 
+# confirm: target and backing store are ours.
+confirm() {
+    recall
+    has_target
+}
+
 # capacity: TOTAL and FREE. What would keep a volume from being made, or from coming back, is an error.
 capacity() {
     show

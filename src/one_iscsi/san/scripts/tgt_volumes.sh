@@ -47,6 +47,15 @@ grow() {
     observe
 }
 
+# confirm: target and backing store are ours.
+confirm() {
+    recall
+    is_ours || foreign "$IQN"
+    has_target
+    store_find
+    [ -n "$store_size" ] || fail no-target "$store on $(uname -n) is gone"
+}
+
 # capacity: TOTAL and FREE. What would keep a volume from being made, or from coming back, is an error.
 capacity() {
     show
