@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -257,6 +258,23 @@ def test_a_job_has_a_session_of_its_own_and_starting_it_again_is_nothing(fake: F
     go.touch()
     assert finish(fake.server, vol, job).state == "done"
     assert len((fake.tools / "fallocate.log").read_text().splitlines()) == 1
+
+
+def test_files_of_wipes_that_are_long_over_go_with_the_next_one(fake: Fake, tmp_path: Path, job: str) -> None:
+    folder, month = Path("/var/tmp/one_iscsi/wipe"), 31 * 24 * 3600
+    vol = fake.make(1, dirty(tmp_path / "disk", MIB))
+    assert fake.server.wipe_status(vol, f"{job}-asked").state == "absent"  # makes the folder
+    for name, age in (("old", month), ("young", 0), ("alive", month)):
+        for file in (folder / f"{job}-{name}", folder / f"{job}-{name}.lock"):
+            file.touch()
+            os.utime(file, (time.time() - age,) * 2)
+    with (folder / f"{job}-alive.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fake.server.start_wipe(vol, job)
+        assert finish(fake.server, vol, job).state == "done"
+
+    left = {path.name.removeprefix(f"{job}-") for path in folder.glob(f"{job}-*")}
+    assert left == {"young", "young.lock", "alive", "alive.lock", "asked.lock"}
 
 
 def test_a_full_file_system_is_a_failure(fake: Fake, tmp_path: Path, job: str) -> None:

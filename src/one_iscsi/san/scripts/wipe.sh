@@ -17,7 +17,9 @@ wipe_start() {
     DEVICE=$1
     wipe_job_files
     exec 8>"$wipe_file.lock"
-    flock -n 8 || return 0
+    # One that was removed in between, as a very old one, locks nothing: absent, to be started again.
+    { flock -n 8 && [ -e "$wipe_file.lock" ]; } || return 0
+    forget_old_wipes
     size_of "$DEVICE" || fail no-device "$DEVICE on $(uname -n) has no size: $out"
     offset=$FROM
     case $(wipe_said STATE):$(wipe_said SIZE):$(wipe_said DEVICE) in
@@ -45,6 +47,13 @@ wipe_job_files() {
     own_dir
     wipe_file=$own_dir/wipe/$JOB
     [ -d "$own_dir/wipe" ] || mkdir "$own_dir/wipe"
+}
+
+# forget_old_wipes: the files of jobs nobody has looked at for a month; never of one that lives, for that has its lock.
+forget_old_wipes() {
+    find "$own_dir/wipe" -name '*.lock' -mtime +30 | while read -r old; do
+        flock -n "$old" rm -f -- "${old%.lock}" "${old%.lock}.new" "$old"
+    done
 }
 
 # wipe_said NAME: what the state file tells
