@@ -78,7 +78,7 @@ def attach(core: Core, request: Request) -> tuple[Volume, Attachment]:
         raise WrongState(refusal)
     busy: set[str] = set()
     while True:
-        op, volume, attachment = _reserve(core, request, vm, busy)
+        op, volume, attachment = reserve(core, request, vm, busy)
         try:
             return _carry_out(core, op, volume, attachment)
         except NodeError as error:
@@ -139,7 +139,11 @@ def _choices(core: Core, request: Request, vm: Vm) -> Iterator[Volume]:
     raise _no_volume(core, request, vm.cluster_id)
 
 
-def _reserve(core: Core, request: Request, vm: Vm, busy: set[str]) -> tuple[Op, Volume, Attachment]:
+def reserve(core: Core, request: Request, vm: Vm, busy: set[str]) -> tuple[Op, Volume, Attachment]:
+    """Take a volume and a guest target that is not ``busy``: from then on nobody else gets either.
+
+    Raises NoVolume, and what keeps the volume from this VM; then nothing is taken.
+    """
     for volume in _choices(core, request, vm):
         _refuse_shared_identity(core, volume)
         core.sources(vm.host, vm.vm_mad, volume)

@@ -1,4 +1,4 @@
-"""Words of the stories: a pool of volumes, an allocation as the core does it, and what a child process came to."""
+"""Words of the stories: a pool of volumes, what an attach takes of it, and what a child process came to."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from one_iscsi.errors import LostRace, NoVolume
+from one_iscsi import attaching
+from one_iscsi.core import Core
+from one_iscsi.frontend import Vm
 from one_iscsi.iscsi import Portal
-from one_iscsi.model import Op, San, Volume
-from one_iscsi.states import ATTACHING, FREE
+from one_iscsi.model import Attachment, Op, San, Volume
+from one_iscsi.states import FREE
 from one_iscsi.store import Actor, Store
 from one_iscsi.units import GIB
+from one_iscsi.vmstates import ACTIVE
 
 ADMIN = Actor(0, "local")
 PORTAL = Portal("10.0.0.1")
@@ -35,18 +38,15 @@ class Pool:
         given = {"name": name, "iqn": iqn, "lun": 0, "portals": [PORTAL], "san_id": (san or self.san).id, **columns}
         return self.store.add_volume(size_bytes=size, status=status, who=ADMIN, **given)
 
+    def learn_host(self) -> None:
+        """An attach has been there before: where the VMs of ``reserve`` run."""
+        self.store.learn_host("node1", "iqn.2026-01.com.example:node1", {PORTAL.address: "10.0.0.11"})
 
-def allocate(store: Store, size: int = 1, **begin: Any) -> tuple[Volume, Op]:
-    """Take the smallest free volume, the next if somebody was faster; NoVolume when none is left."""
-    while True:
-        candidates = store.candidates(size, cluster_id=0)
-        if not candidates:
-            raise NoVolume("no free volume fits")
-        for volume in candidates:
-            try:
-                return store.begin(volume, "attach", ATTACHING, ADMIN, **begin)
-            except LostRace:
-                continue
+
+def reserve(store: Store, vm_id: int) -> tuple[Op, Volume, Attachment]:
+    """Take a volume of any size for a running VM, as every attach begins. Its host must be known."""
+    vm = Vm(vm_id, "web", 2, 1, "ann", "users", 0o600, ACTIVE, 3, "node1", 0, 0, 0, "xen", f"one-{vm_id}", frozenset())
+    return attaching.reserve(Core(store, ADMIN), attaching.Request(str(vm_id), size_bytes=1), vm, set())
 
 
 def in_child(work: Callable[[], Any], uid: int | None = None) -> Any:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pymysql
 import pytest
-from pool import ADMIN, Pool, allocate, in_child
+from pool import ADMIN, Pool, in_child, reserve
 
 import one_iscsi
 from one_iscsi.errors import LostRace, StoreError
@@ -292,11 +292,12 @@ def test_a_server_restarted_between_two_statements_is_not_even_noticed(mariadb, 
     with Store.open(mariadb_url) as store:
         pool = Pool(store)
         kept, last = pool.add(), pool.add()
+        pool.learn_host()
         store.forget(last, ADMIN, "gone")
         for use in (
             lambda: store.volume(kept.id),
             lambda: pool.add(DIRTY).id,
-            lambda: allocate(store)[0],
+            lambda: reserve(store, 7),
         ):
             mariadb.stop()
             mariadb.start()
