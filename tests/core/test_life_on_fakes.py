@@ -91,6 +91,34 @@ def test_the_guest_may_only_read(cloud: Cloud) -> None:
     assert (attachment["READONLY"], attachment["ON_TERMINATE"]) == (True, "release")
 
 
+def test_two_disks_with_one_serial_are_told_apart(cloud: Cloud) -> None:
+    cloud.ok("san", "create", "alpha", "--kind", "tgt", "--host", "localhost", "--portal", "10.0.0.1:3260")
+    for name in ("v1", "v2"):
+        cloud.world.add_target(iqn(name), 10 * MIB, access=())
+        with cloud.world.target(iqn(name)) as target:
+            target.update(serial="CLONED", scsi_id="0000000000000007")
+        cloud.ok("register", iqn(name), "--san", "alpha", "--assume-clean")
+    cloud.ok("attach", "7", "--volume", "v1")
+    cloud.ok("attach", "8", "--volume", "v2")
+
+    assert [cloud.volume(name)["SERIAL"] for name in ("v1", "v2")] == ["CLONED", "CLONED"]
+    for guest, name in (("one-7", "v1"), ("one-8", "v2")):
+        link = cloud.node1.root / cloud.node1.disks(guest)["xvdp"]["source"].lstrip("/")
+        with cloud.world.target(iqn(name)) as target:
+            assert str(link.resolve()) == target["path"]
+
+    # A serial that two volumes have proves nothing: v1 may have another now. One of its own does.
+    cloud.ok("detach", "7", "1", "--keep", "--yes")
+    with cloud.world.target(iqn("v1")) as target:
+        target["serial"] = "OWN"
+    cloud.ok("attach", "7", "--volume", "v1")
+    assert cloud.volume("v1")["SERIAL"] == "OWN"
+    cloud.ok("detach", "7", "1", "--keep", "--yes")
+    with cloud.world.target(iqn("v1")) as target:
+        target["serial"] = "ANOTHER"
+    assert "the disk is not the volume" in cloud.refused(8, "attach", "7", "--volume", "v1")
+
+
 def test_kvm_is_the_same_with_other_names(cloud: Cloud) -> None:
     cloud.with_volumes(10)
     assert cloud.ok("attach", "kvm", "10M") == "volume 1 (10M) attached to VM 10 on host node3 as vdz\n"
