@@ -126,6 +126,19 @@ def test_kvm_is_the_same_with_other_names(cloud: Cloud) -> None:
     assert cloud.remains() == {}
 
 
+@pytest.mark.parametrize("xl_is_there", [False, True], ids=["without xl", "xend runs"])
+def test_a_xen_of_2011_is_the_same_with_xm(cloud: Cloud, xl_is_there: bool) -> None:
+    cloud.node1.become_older(xl_is_there)
+    cloud.with_volumes(10, 20)
+    assert cloud.ok("attach", "7", "10M") == "volume 1 (10M) attached to VM 7 on host node1 as xvdp\n"
+    assert cloud.ok("attach", "7", "20M", "--read-only").endswith(" as xvdo\n")
+    assert {name: disk["mode"] for name, disk in cloud.node1.disks("one-7").items()} == {"xvdp": "w", "xvdo": "r"}
+    cloud.ok("detach", "7", "1", "2", "--yes", "--wait")
+    assert cloud.remains() == {}
+    assert cloud.world.calls("xm")
+    assert not cloud.world.calls("xl")
+
+
 def test_a_storage_server_serves_only_its_clusters(cloud: Cloud) -> None:
     arguments = ("--kind", "tgt", "--host", "localhost", "--portal", "10.0.0.1:3260")
     cloud.ok("san", "create", "near", *arguments, "--cluster", "101")

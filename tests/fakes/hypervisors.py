@@ -1,4 +1,4 @@
-"""The programs of a fake host's hypervisor: Xen's xl and xenstore-read, libvirt's virsh."""
+"""The programs of a fake host's hypervisor: Xen's xl, the older xm, and xenstore-read; libvirt's virsh."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from fakes.world import Host
 
 
 def xl(host: Host, arguments: list[str]) -> tuple[str, str, int]:
-    action, domain, *rest = arguments
     with host.changing() as state:
-        if domain.isdigit() and int(domain) <= len(state["domains"]):
-            domain = list(state["domains"])[int(domain) - 1]
-        guest = state["domains"].get(domain)
-        return _XL[action](state, domain, guest, *rest)
+        return _XL[arguments[0]](state, *_guest(state, arguments[1]), *arguments[2:])
+
+
+def _guest(state: dict, domain: str) -> tuple[str, dict | None]:
+    """The name and state of a guest given by its name or number."""
+    if domain.isdigit() and int(domain) <= len(state["domains"]):
+        domain = list(state["domains"])[int(domain) - 1]
+    return domain, state["domains"].get(domain)
 
 
 def _number(vdev: str) -> int:
@@ -69,6 +72,64 @@ def _block_detach(state: dict, domain: str, guest: dict | None, vdev: str) -> tu
 
 
 _XL = {"block-list": _block_list, "block-attach": _block_attach, "block-detach": _block_detach}
+
+
+# Nobody recorded xm. What it says is from the source of Xen 4.1.2, tools/python/xen/: xm/main.py (xm_block_*, err,
+# _run_cmd, cmdHelp), xend/XendConfig.py (device_duplicate_check) and xend/server/DevController.py, with the words of
+# tools/hotplug/Linux/block. An unknown domain is exit code 3, anything else 1, with the usage on stdout. Where a guest
+# does not let go, the real one takes 100 s to say so.
+_XM_USAGE = {
+    "block-attach": "<Domain> <BackDev> <FrontDev> <Mode> [BackDomain]\n\nCreate a new virtual block device.",
+    "block-detach": "<Domain> <DevId> [-f|--force]\n\nDestroy a domain's virtual block device.",
+}
+
+
+def xm(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+    action, domain, *rest = arguments
+    with host.changing() as state:
+        name, guest = ("Domain-0", {"disks": {}}) if domain == "Domain-0" else _guest(state, domain)
+        if guest is None:
+            return "", f"Error: Domain '{domain}' does not exist.\n", 3
+        if action == "block-list":
+            return _xm_list(state, name, guest), "", 0
+        error = {"block-attach": _xm_attach, "block-detach": _xm_detach}[action](state, guest, *rest)
+    return (f"Usage: xm {action} {_XM_USAGE[action]}\n", f"Error: {error}\n", 1) if error else ("", "", 0)
+
+
+def _xm_list(state: dict, domain: str, guest: dict) -> str:
+    lines = ""
+    for vdev, disk in guest["disks"].items():
+        number = _number(vdev)
+        path = f"/local/domain/0/backend/vbd/{list(state['domains']).index(domain) + 1}/{number}"
+        lines += f"{number:<5d}  0    0     {disk['state']:<3d}    8      8     {path:<30}  \n"
+    return f"Vdev  BE handle state evt-ch ring-ref BE-path\n{lines}" if lines else ""
+
+
+def _xm_attach(state: dict, guest: dict, uname: str, vdev: str, mode: str) -> str:
+    assert re.fullmatch(r"xvd[a-z]", vdev), f"what would xm say to {vdev}?"
+    assert mode in ("r", "w"), f"what would xm say to {mode}?"
+    kind, _, link = uname.partition(":")
+    assert kind == "phy", f"what would xm say to {uname}?"
+    refused = f"Device {_number(vdev)} (vbd) could not be connected."
+    if any(disk["source"] == link for disk in guest["disks"].values()):
+        return f'The file "{link}" is already used'
+    if vdev in guest["disks"]:
+        return f'The device "{vdev}" is already defined'
+    if not Path(link).exists():
+        return f"{refused} {link} does not exist."
+    if any(disk["source"] == link for other in state["domains"].values() for disk in other["disks"].values()):
+        return f"{refused}\nDevice /dev/sda is mounted in a guest domain,\nand so cannot be mounted now."
+    guest["disks"][vdev] = {"source": link, "state": 3 if guest["paused"] else 4, "mode": mode}
+    return ""
+
+
+def _xm_detach(state: dict, guest: dict, vdev: str) -> str:
+    if vdev not in guest["disks"]:
+        return f"Device {_number(vdev)} not connected"
+    if guest["paused"]:
+        return f"Device {vdev} (vbd) could not be disconnected. "
+    del guest["disks"][vdev]
+    return ""
 
 
 def xenstore_read(host: Host, arguments: list[str]) -> tuple[str, str, int]:
@@ -151,4 +212,4 @@ _VIRSH = {
 }
 
 
-PROGRAMS = {"virsh": virsh, "xenstore-read": xenstore_read, "xl": xl}
+PROGRAMS = {"virsh": virsh, "xenstore-read": xenstore_read, "xl": xl, "xm": xm}

@@ -99,7 +99,8 @@ def _show_back_ends(root: Path, state: dict, devices: dict[str, str]) -> None:
                 device = devices[disk["source"]]
                 physical = f"fd:{int(device[3:]):x}" if device[:3] == "dm-" else f"8:{16 * _disk_number(device):x}"
                 place = folder / f"vbd-{domid}-{number}"
-                _files(place, physical_device=physical, state=names[disk["state"]])
+                shown = {"state": names[disk["state"]]} if state["shows_states"] else {}
+                _files(place, physical_device=physical, **shown)
 
 
 def _disk_number(name: str) -> int:

@@ -161,7 +161,7 @@ class World:
         basics = {"kind": kind, "address": address, "next_sid": 1, "sessions": {}, "domains": {}, "lost": []}
         lvm = 'global_filter=["r|^/dev/disk/by-path/.*-iscsi-.*|"]\nuse_devicesfile=0\n'
         multipath = {"find_multipaths": "strict", "wwids": [], "maps": {}, "blacklist": False}
-        host.save({**basics, **multipath, "lvm": lvm, "clock": 0, "iscsid": True})
+        host.save({**basics, **multipath, "lvm": lvm, "clock": 0, "iscsid": True, "shows_states": True})
         return host
 
     def host(self, name: str) -> Host:
@@ -232,7 +232,7 @@ class Host:
     """A fake host. Its state: ``sessions`` (number → iqn, address, port, device, size…), ``domains`` (name → paused,
     disks: target → source, state, mode), ``lost`` (disks that guests lost by a logout, which must never be),
     ``find_multipaths`` (empty: multipathd does not run), ``wwids`` (what it is to join), ``maps`` (name → number, uuid,
-    paths, size, queues)."""
+    paths, size, queues), ``shows_states`` (the kernel shows how far Xen's back ends are)."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -288,6 +288,19 @@ class Host:
     def pause_guest(self, name: str, paused: bool = True) -> None:
         with self.changing() as state:
             state["domains"][name]["paused"] = paused
+
+    def become_older(self, xl_is_there: bool = False) -> None:
+        """As Xen was in 2011: xm in the place of xl, or beside it with xend, and a kernel of before Linux 4.19, which
+        does not show the state of back ends."""
+        xl, xm = self.folder / "bin/xl", self.folder / "bin/xm"
+        _executable(xm, xl.read_text())
+        if xl_is_there:
+            (self.root / "run/lock").mkdir()
+            (self.root / "run/lock/xend").touch()
+        else:
+            xl.unlink()
+        with self.changing() as state:
+            state["shows_states"] = False
 
     def go_down(self) -> None:
         """Nobody can log in by ssh any more."""

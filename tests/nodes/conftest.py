@@ -23,6 +23,13 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
 
 
 @pytest.fixture
+def xm(xen: FakeSite) -> FakeSite:
+    """A Xen host of 2011."""
+    xen.host.become_older()
+    return xen
+
+
+@pytest.fixture
 def kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
     return fake(tmp_path, monkeypatch, "kvm", "dash")
 

@@ -154,7 +154,7 @@ def libvirt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirt]:
     host.stop()
 
 
-@pytest.fixture(params=["xen", "kvm", pytest.param("libvirt", marks=pytest.mark.lab)])
+@pytest.fixture(params=["xen", "xm", "kvm", pytest.param("libvirt", marks=pytest.mark.lab)])
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     found = request.getfixturevalue(request.param)
     if request.param != "libvirt":
@@ -218,7 +218,7 @@ def test_a_device_that_another_guest_has(host: Host) -> None:
     answer = host.do(f'hv_plug {target}; say CODE $?; say REASON "$(hv_reason)"; unplug')
 
     assert answer.all("CODE")[0] == "1"
-    assert answer.get("REASON")
+    assert " is mounted in a guest domain" in answer.get("REASON") or host.vm_mad == "kvm"
     assert host.disks() == []
     assert host.disks(GUESTS[1]) == [[target, "connected", host.links[0]]]
 
@@ -230,7 +230,7 @@ def test_a_device_that_is_not_there(host: Host) -> None:
     host.links.pop()
 
     assert answer.all("CODE")[0] == "1"
-    assert "No such file or directory" in answer.get("REASON")
+    assert any(words in answer.get("REASON") for words in ("No such file or directory", "does not exist"))
 
 
 def test_a_guest_that_does_not_let_go(host: Host) -> None:

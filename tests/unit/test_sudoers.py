@@ -17,8 +17,8 @@ from one_iscsi.san import KINDS
 SOURCE = LOOKING.parents[1]
 SUDOERS = SOURCE / "one_iscsi.sudoers"
 
-#: Rights for what a machine has instead: the older Xen's tool, and where Red Hat keeps node records.
-INSTEAD = (r"/xm ", r"/tee -a /var/lib/iscsi/")
+#: Rights for what a machine has instead: where Red Hat keeps node records.
+INSTEAD = (r"/tee -a /var/lib/iscsi/",)
 
 
 def rules() -> list[str]:
@@ -29,13 +29,13 @@ def rules() -> list[str]:
     return [re.sub(r"\\([,:=])", r"\1", command) for command in commands]
 
 
-def asked(folder: Path, parts: tuple[Path, ...], values: dict[str, str]) -> set[str]:
-    """The commands a check script asks sudo about."""
+def asked(folder: Path, parts: tuple[Path, ...], values: dict[str, str], xen: str = "xl") -> set[str]:
+    """The commands a check script asks sudo about, where ``xen`` is the tool that there is."""
     log = folder / "sudo.log"
     sudo = folder / "sudo"
     sudo.write_text(f'#!/bin/sh\n[ "$2" != -l ] || {{ shift 2; echo "$*" >>{log}; }}\n')
     sudo.chmod(0o755)
-    (folder / "xl").symlink_to("/bin/true")  # else the script takes xm
+    (folder / xen).symlink_to("/bin/true")
     text = wrap(values, (*(part.read_text() for part in parts), "lock() { :; }"), 60)
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-s"], env=env, input=text, text=True, check=True, capture_output=True, timeout=120)
@@ -47,7 +47,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     found = set()
     nodes = SOURCE / "nodes" / "scripts"
     node = (nodes / "guest.sh", hypervisor("xen").words, LOOKING, nodes / "check.sh")
-    found |= asked(tmp_path_factory.mktemp("node"), node, {"PORTALS": ""})
+    for xen in ("xl", "xm"):
+        found |= asked(tmp_path_factory.mktemp(xen), node, {"PORTALS": ""}, xen)
     for kind in set(KINDS) - {"static"}:
         for store_kind, store in (("", ""), ("lvm", "vg"), ("thin", "vg/pool"), ("file", "/srv")):
             values = {"KIND": kind, "STORE_KIND": store_kind, "STORE": store}

@@ -1,14 +1,17 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
-# The words of a hypervisor (guest.sh says which), for Xen: xl, and xm where there is no xl.
+# The words of a hypervisor (guest.sh says which), for Xen: xl, or xm where there is no xl or where xend runs, beside
+# which xl changes nothing. It goes by the same two files (tools/libxl/xl.c of Xen 4.2 to 4.4).
 
 xen=xl
-command -v xl >/dev/null || xen=xm
+if ! command -v xl >/dev/null || [ -e /var/lock/subsys/xend ] || [ -e /var/lock/xend ]; then
+    xen=xm
+fi
 
 # What xl says of one guest is in $out; 1 if there is no such guest, which xl's exit code does not tell.
 xen_list() {
     root 20 "$xen" block-list "$DOMAIN"
     case $?:$out in
-        *"invalid domain identifier"* | *"does not exist"*) return 1 ;;
+        *"invalid domain identifier"* | *"Error: Domain '$DOMAIN' does not exist"*) return 1 ;;
         0:*) return 0 ;;
     esac
     fail hypervisor "$(hv_reason)"
@@ -86,7 +89,8 @@ hv_glance() {
         [ "$((0x${physical%:*})):$((0x${physical#*:}))" = "$number" ] || continue
         [ -z "$guest" ] || return 1 # two have it: the hypervisor must be asked
         guest=${backend##*/vbd-} ours=${guest#*-} guest=${guest%-*} state=connected
-        read -r physical <"$backend/state" && [ "$physical" = Connected ] || state=$physical
+        read -r physical <"$backend/state" || return 1 # before Linux 4.19 it does not tell
+        [ "$physical" = Connected ] || state=$physical
     done 2>/dev/null
     [ -n "$guest" ] || return 1
     xen_name "$ours"
@@ -100,8 +104,8 @@ hv_plug() {
     esac
     root 60 "$xen" block-attach "$DOMAIN" "$@" && return
     case $out in
-        *"invalid domain identifier"* | *"Domain "*"does not exist"*) return 2 ;;
-        *"already exists"* | *"already connected"*) return 3 ;;
+        *"invalid domain identifier"* | *"Error: Domain '$DOMAIN' does not exist"*) return 2 ;;
+        *"already exists"* | *"already connected"* | *'The device "'*'" is already defined'*) return 3 ;;
         *) return 1 ;;
     esac
 }
@@ -133,7 +137,8 @@ hv_resize() {
 
 # The hotplug script's words if it spoke, else the first line: the last one only says that it failed.
 hv_reason() {
-    printf '%s\n' "$out" | sed -e 1h -e '/script: /h' -e '$!d' -e x -e 's/^libxl: error: [^ ]* //'
+    printf '%s\n' "$out" |
+        sed -e 1h -e '/script: /h' -e '/^Device .* is mounted /h' -e '$!d' -e x -e 's/^libxl: error: [^ ]* //' -e 's/^Error: //'
 }
 
 hv_check() {
