@@ -7,7 +7,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+import tty
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,28 @@ class Cloud:
         assert lines[0].startswith("onevolume: ")
         assert self.rows() == before
         return lines[0]
+
+    def on_terminal(self, lines: Sequence[str], *words: str) -> tuple[int, str]:
+        """``onevolume WORDS`` on a terminal of its own, where ``lines`` are typed, one at each prompt: its exit code,
+        and what the terminal shows."""
+        ours, theirs = os.openpty()
+        tty.setcbreak(ours)
+        command = ["setsid", "--ctty", "--wait", sys.executable, str(HERE / "onevolume.py"), *words]
+        running = subprocess.Popen(command, env=self.env, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        for line in lines:
+            while not shown.endswith((b": ", b"] ")):
+                shown += os.read(ours, 1000)
+            os.write(ours, f"{line}\n".encode())
+            shown += os.read(ours, 1)
+        while True:
+            try:
+                shown += os.read(ours, 1000)
+            except OSError:  # the terminal hung up
+                break
+        os.close(ours)
+        return running.wait(60), shown.decode()
 
     def killed(self, when: str, *words: str) -> Result:
         """``onevolume`` that dies by kill -9 at a moment of ``killed.py``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tty
 from pathlib import Path
 from typing import Any
 
@@ -52,29 +51,6 @@ def piped(cloud: Cloud, text: str, *words: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def typed(cloud: Cloud, lines: list[str], *words: str) -> str:
-    """What a terminal of its own shows while ``lines`` are typed, one at each prompt."""
-    ours, theirs = os.openpty()
-    tty.setcbreak(ours)
-    command = ["setsid", "--ctty", "--wait", sys.executable, str(HERE / "onevolume.py"), *words]
-    running = subprocess.Popen(command, env=cloud.env, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    for line in lines:
-        while not shown.endswith(b": "):
-            shown += os.read(ours, 1000)
-        os.write(ours, f"{line}\n".encode())
-        shown += os.read(ours, 1)
-    while True:
-        try:
-            shown += os.read(ours, 1000)
-        except OSError:  # the terminal hung up
-            break
-    assert running.wait(60) == 0, shown
-    os.close(ours)
-    return shown.decode()
-
-
 def account(cloud: Cloud) -> Any:
     return cloud.volume(1)["CHAP"]
 
@@ -116,7 +92,8 @@ def test_the_target_shows_who_it_is_too(cloud: Cloud, key: Path) -> None:
 
 def test_a_secret_is_typed_and_not_echoed(cloud: Cloud, key: Path) -> None:
     both = ("--chap-user", "ann", "--chap-target-user", "array")
-    shown = typed(cloud, [SECRET, TARGETS], "register", *HAND, *both, "--assume-clean")
+    code, shown = cloud.on_terminal([SECRET, TARGETS], "register", *HAND, *both, "--assume-clean")
+    assert code == 0, shown
     assert "CHAP secret of ann: " in shown
     assert "CHAP secret of array: " in shown
     knows_nothing(cloud, shown)
