@@ -30,8 +30,9 @@ _SLACK = 10  # seconds a machine under load may need besides the script: start o
 
 
 class RemoteFailure(Exception):
-    """A machine gave no answer. ``code``: ``unreachable`` (ssh could not log in, nothing ran), ``timeout`` (the script
-    was stopped or did not come back in time) or ``unknown`` (it ended without an answer). ``text``: one line."""
+    """A machine gave no answer. ``code``: ``unreachable`` (nothing ran: ssh could not log in, or bash did not start),
+    ``timeout`` (the script was stopped or did not come back in time) or ``unknown`` (it ended without an answer).
+    ``text``: one line."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
@@ -174,19 +175,25 @@ def parse(output: str) -> Answer | None:
 def _bash(arguments: list[str], script: str, env: dict[str, str], limit: int) -> tuple[int | None, str]:
     """Run bash with the script as its input: its exit code (None when ``limit`` seconds were not enough) and stdout.
 
-    At the limit the whole session is killed (bash, the wrapper's subshell, ssh). The exceptions of ``sh`` carry the
-    argument list: none of them leaves this function.
+    At the limit the whole session is killed (bash, the wrapper's subshell, ssh). The exceptions of ``sh`` carry what
+    bash printed, and its argument list: none of them leaves this function. RemoteFailure if bash does not start.
     """
     import sh  # 90 ms, and most commands never get here
 
     # bash before 5.1 puts here-documents (the wrappers have one) into files: keep those in memory.
     env["TMPDIR"] = "/dev/shm"  # noqa: S108
-    command = sh.bash(
-        *arguments, _in=script, _env=env, _err=os.devnull, _tty_out=False, _new_session=True, _bg=True, _bg_exc=False,
-        _return_cmd=True, _no_pipe=True, _ok_code=list(range(256)), _decode_errors="replace",
-    )  # fmt: skip
+    try:
+        command = sh.bash(
+            *arguments, _in=script, _env=env, _err=os.devnull, _tty_out=False, _new_session=True, _bg=True,
+            _bg_exc=False, _return_cmd=True, _no_pipe=True, _ok_code=list(range(256)), _decode_errors="replace",
+        )  # fmt: skip
+    except (sh.CommandNotFound, sh.ForkException, OSError):
+        raise RemoteFailure("unreachable", "bash cannot be started on the front end") from None
+    expired = False
 
     def kill() -> None:
+        nonlocal expired
+        expired = True
         with contextlib.suppress(ProcessLookupError):
             command.process.kill_group()
 
@@ -195,8 +202,8 @@ def _bash(arguments: list[str], script: str, env: dict[str, str], limit: int) ->
     timer.start()
     try:
         command.wait()
-    except sh.ErrorReturnCode:  # killed by a signal: ours
-        return None, ""
+    except sh.ErrorReturnCode as killed:  # by a signal: ours, or somebody else's
+        return None if expired else killed.exit_code, ""
     finally:
         timer.cancel()
     return command.exit_code, command.process.stdout.decode(errors="replace")

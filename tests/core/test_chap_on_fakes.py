@@ -222,3 +222,23 @@ def test_a_wipe_waits_for_the_key(cloud: Cloud, key: Path) -> None:
     assert not cloud.node1.remains()
     key.with_suffix(".away").rename(key)
     assert cloud.ok("recover", "1", "--wait").splitlines()[-1] == "volume 1 is free"
+
+
+@pytest.mark.parametrize(
+    "bash", ["#!/bin/sh\ntee /dev/stderr; kill -9 $$\n", "#!/nonexistent\n"], ids=["is killed", "cannot start"]
+)
+def test_no_secret_is_told_when_bash_fails(cloud: Cloud, key: Path, bash: str) -> None:
+    cloud.ok("register", *HAND, "--chap-user", "ann", *secrets(cloud, SECRET), "--assume-clean")
+    cloud.ok("attach", "7", "10M")
+    cloud.ok("detach", "7", "1", "--keep", "--yes")
+    folder = cloud.database.with_name("bad-bash")
+    folder.mkdir()
+    (folder / "bash").write_text(bash)
+    (folder / "bash").chmod(0o755)
+    failing = {"PATH": f"{folder}:{os.environ['PATH']}", "ONE_ISCSI_DEBUG": "1"}
+    failed = cloud("attach", "7", "--volume", "1", env=failing)
+    assert failed.code == 11, failed
+    assert cloud.volume(1)["OPERATION"][0]["ERROR"]
+    knows_nothing(cloud, failed.out, failed.err)
+    assert cloud.ok("recover", "1") == "volume 1 recovered, it is available\n"
+    assert not cloud.node1.remains()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,41 @@ def test_no_exception_or_output_tells_a_secret(host: str, capfd: pytest.CaptureF
         run(host, "main() { exit 9; }", CHAP=SECRET)
     chain = f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
     assert SECRET not in chain + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("bash", "code"),
+    [
+        ("#!/bin/sh\ntee /dev/stderr; kill -9 $$\n", "unknown"),
+        ("#!/bin/sh\ntee /dev/stderr; exit 3\n", "unknown"),
+        ("#!/bin/sh\ntee /dev/stderr; sleep 60\n", "timeout"),
+        ("#!/nonexistent\n", "unreachable"),
+        ("", "unreachable"),
+    ],
+    ids=["killed", "failed", "too slow", "cannot start", "is not there"],
+)
+def test_what_becomes_of_bash_tells_no_secret(
+    bash: str,
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It prints all it is given, secret and all. Neither the error, nor what led to it, nor a log at its most talkative
+    has any of that."""
+    (tmp_path / "bash").write_text(bash)
+    (tmp_path / "bash").chmod(0o755 if bash else 0o644)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}" if bash else str(tmp_path))
+    monkeypatch.setattr(module, "_SLACK", 0)
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(RemoteFailure) as caught:
+        Remote().run("localhost", "a test", "main() { :; }", values={"CHAP": SECRET}, limit=1)
+    assert caught.value.code == code
+    assert "\n" not in caught.value.text
+    shown = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
+    context = f"{caught.value.__cause__!r} {caught.value.__context__!r}"
+    assert SECRET not in shown + context + caplog.text + "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
