@@ -272,6 +272,9 @@ def test_a_host_that_was_renamed(cloud: Cloud) -> None:
     cloud.ok("attach", "7", "--volume", "1")
     assert wrong(cloud, "--host", name, code=0) == []
     assert "nothing is known of host node1" in cloud.refused(3, "host", "delete", "node1")
+    assert "volume 1 is attached on node1.example.com" in cloud.refused(5, "host", "delete", "2")
+    cloud.ok("detach", "7", "1", "--keep", "--yes")
+    assert cloud.ok("host", "delete", "2") == "host node1.example.com forgotten\n"
 
 
 def test_machines_that_do_not_answer(cloud: Cloud) -> None:

@@ -104,7 +104,9 @@ def test_storage_servers_and_hosts(cloud: Cloud) -> None:
     assert json.loads(cloud.ok("host", "show", "node1", "-j"))["HOST"]["SOURCE"] == [
         {"PORTAL": "10.0.0.1", "ADDRESS": "10.9.0.11"}
     ]
-    cloud.refused(3, "host", "show", "node7")
+    assert cloud.ok("host", "show", "1") == cloud.ok("host", "show", "node1")
+    assert "nothing is known of host node7" in cloud.refused(3, "host", "show", "node7")
+    assert "nothing is known of host 2" in cloud.refused(3, "host", "show", "2")
     cloud.refused(5, "san", "delete", "alpha")
     cloud.refused(5, "san", "create", "alpha", "--kind", "static")
     cloud.refused(2, "san", "create", "beta", "--kind", "tgt")

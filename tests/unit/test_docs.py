@@ -34,8 +34,10 @@ def test_every_command_has_help_with_examples(command: object, capsys: pytest.Ca
     assert done.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: onevolume {name}" in shown
+    assert command.examples  # type: ignore[attr-defined]
     for example in command.examples:  # type: ignore[attr-defined]
-        assert example in shown
+        assert f"  {example}\n" in shown
+        assert example.startswith(f"onevolume {name}")
 
 
 def test_a_usage_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,7 +104,5 @@ def list_hosts(options: Namespace) -> None:
 def show_host(options: Namespace) -> None:
     """``onevolume host show``."""
     with core() as here:
-        row = here.store.host(options.host)
-    if not row:
-        raise NotFound(f"no volume was ever attached on host {options.host!r}", "see onevolume host list")
+        row = here.store.known_host(options.host)
     print_one(options, "HOST", documents.host(row))

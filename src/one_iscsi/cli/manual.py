@@ -72,10 +72,8 @@ def _heading(title: str) -> list[str]:
 
 
 def _command(command: Command) -> list[str]:
-    lines = [f".SS {escape(usage(command))}", escape(sentence(command)), *_terms(rows(command))]
-    if command.examples:
-        lines += [".PP", "Examples:", ".PP", ".nf", ".RS", *map(escape, command.examples), ".RE", ".fi"]
-    return lines
+    examples = [".PP", "Examples:", ".PP", ".nf", ".RS", *map(escape, command.examples), ".RE", ".fi"]
+    return [f".SS {escape(usage(command))}", escape(sentence(command)), *_terms(rows(command)), *examples]
 
 
 def _terms(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -36,6 +36,7 @@ _PORTALS = _argument(
     help="where its targets answer, such as 10.0.0.5:3260; several are paths, which multipathd joins on the hosts",
 )
 _HOST = _argument("host", metavar="HOST", help="its name")
+_KNOWN_HOST = _argument("host", metavar="HOST", help="id or name")
 _SAN = _argument("san", metavar="SAN", help="id or name")
 _VOLUME = _argument("volume", metavar="VOLUME", help="id, name or IQN")
 _VOLUMES = _argument("volumes", metavar="VOLUME", nargs="+", help="ids, names, IQNs, or a range of ids such as 3..7")
@@ -277,8 +278,20 @@ COMMANDS = (
             "onevolume san create openfiler --kind static --portal 10.0.0.9:3260",
         ),
     ),
-    Command("san list", servers.list_sans, "list the storage servers and the room they have", _LIST),
-    Command("san show", servers.show_san, "show a storage server and the room it has", (_SAN, *_MACHINE)),
+    Command(
+        "san list",
+        servers.list_sans,
+        "list the storage servers and the room they have",
+        _LIST,
+        ("onevolume san list", "onevolume san list -f POOL=fast --csv"),
+    ),
+    Command(
+        "san show",
+        servers.show_san,
+        "show a storage server and the room it has",
+        (_SAN, *_MACHINE),
+        ("onevolume san show tgt1", "onevolume san show 1 -j"),
+    ),
     Command(
         "san scan",
         servers.scan_san,
@@ -296,6 +309,7 @@ COMMANDS = (
         servers.delete_san,
         "forget a storage server that has no volumes",
         (_SAN,),
+        ("onevolume san delete tgt1",),
     ),
     Command(
         "wipe list",
@@ -304,12 +318,19 @@ COMMANDS = (
         _LIST,
         ("onevolume wipe list", "onevolume wipe list -j"),
     ),
-    Command("host list", commands.list_hosts, "list the hosts volumes were attached on", _LIST),
+    Command(
+        "host list",
+        commands.list_hosts,
+        "list the hosts volumes were attached on",
+        _LIST,
+        ("onevolume host list", "onevolume host list -l NAME,INITIATOR"),
+    ),
     Command(
         "host show",
         commands.show_host,
         "show what was learned of a host",
-        (_HOST, *_MACHINE),
+        (_KNOWN_HOST, *_MACHINE),
+        ("onevolume host show node1", "onevolume host show 1 -j"),
     ),
     Command(
         "host prepare",
@@ -325,11 +346,22 @@ COMMANDS = (
         "host delete",
         upkeep.delete_host,
         "forget what was learned of a host that is no more, or has another name now; the next attach learns it anew",
-        (_HOST,),
-        ("onevolume host delete node1",),
+        (_KNOWN_HOST,),
+        ("onevolume host delete node1", "onevolume host delete 1"),
     ),
-    Command("config check", configuration.check, "name every mistake in the configuration file"),
-    Command("config show", configuration.show, "show what is configured, and where it is from; no password", _LIST),
+    Command(
+        "config check",
+        configuration.check,
+        "name every mistake in the configuration file",
+        examples=("onevolume config check",),
+    ),
+    Command(
+        "config show",
+        configuration.show,
+        "show what is configured, and where it is from; no password",
+        _LIST,
+        ("onevolume config show", "onevolume config show -f FROM!=default"),
+    ),
     Command(
         "config sample",
         configuration.sample,
@@ -374,7 +406,7 @@ def build() -> argparse.ArgumentParser:
             name,
             help=command.help,
             description=command.help,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples) if command.examples else None,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.set_defaults(run=command.run, form="", columns="", filter="", header=True)

@@ -84,9 +84,7 @@ def _section(command: Command) -> str:
     lines = [f"## {command.name}", "", f"`{usage(command)}`", "", sentence(command), ""]
     if rows(command):
         lines += ["| argument | |", "|---|---|", *(f"| `{name}` | {said} |" for name, said in rows(command)), ""]
-    if command.examples:
-        lines += ["```sh", *command.examples, "```", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "```sh", *command.examples, "```", ""])
 
 
 def _flags(flags: tuple[str, ...], said: dict[str, Any]) -> str:

@@ -136,5 +136,5 @@ def prepare(options: Namespace) -> int:
 def delete_host(options: Namespace) -> None:
     """``onevolume host delete``."""
     with core() as here:
-        here.store.delete_host(options.host)
-    print(f"host {options.host} forgotten")
+        host = here.store.delete_host(options.host)
+    print(f"host {host.name} forgotten")

@@ -81,20 +81,29 @@ class Places(Audit):
         rows = self._engine.rows(HOST.select().where(HOST.name == name))
         return host_of(rows[0]) if rows else None
 
+    def known_host(self, ref: str) -> Host:
+        """What was learned of a host, by id or name: a name of digits is an id first. Raises NotFound."""
+        number = int(ref) if ref.isascii() and ref.isdecimal() else 0
+        found = self._engine.rows(HOST.select().where((HOST.id == number) | (HOST.name == ref)))
+        if not found:
+            raise NotFound(f"nothing is known of host {ref}", "`onevolume host list` shows them")
+        return min(map(host_of, found), key=lambda host: host.id != number)
+
     def hosts(self) -> list[Host]:
         """Every host that was visited, by id."""
         return [host_of(row) for row in self._engine.rows(HOST.select().order_by(HOST.id))]
 
-    def delete_host(self, name: str) -> None:
+    def delete_host(self, ref: str) -> Host:
         """Forget a host; a visit learns it anew. Raises WrongState while a volume is attached there, NotFound."""
 
-        def work() -> None:
-            for row in self._engine.rows(ATTACHMENT.select().where(ATTACHMENT.host == name).limit(1)):
-                raise WrongState(f"volume {row['volume_id']} is attached on {name}", "detach it first")
-            if not self._engine.run(HOST.delete().where(HOST.name == name)):
-                raise NotFound(f"nothing is known of host {name}", "`onevolume host list` shows them")
+        def work() -> Host:
+            host = self.known_host(ref)
+            for row in self._engine.rows(ATTACHMENT.select().where(ATTACHMENT.host == host.name).limit(1)):
+                raise WrongState(f"volume {row['volume_id']} is attached on {host.name}", "detach it first")
+            self._engine.run(HOST.delete().where(HOST.id == host.id))
+            return host
 
-        self._engine.write(work)
+        return self._engine.write(work)
 
     def learn_host(self, name: str, initiator: str, sources: Mapping[str, str], multipath: bool = False) -> Host:
         """Enter or refresh a host; ``sources`` (portal's address → the host's own) adds to what is known.
