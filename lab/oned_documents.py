@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+import oned_template
 from oned_state import State
 
 GROUPS = {0: "oneadmin", 1: "users"}
@@ -15,7 +16,7 @@ RIGHTS = ("OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GROUP_M", "GROUP_A", "OTH
 #: The elements of a VM and of its last history record that vmpool.info leaves out (VirtualMachine::to_xml_short).
 NOT_SHORT = ("PERMISSIONS", "PREV_STATE", "PREV_LCM_STATE", "SCHED_ACTIONS", "BACKUPS")
 SHORT_HISTORY = ("OID", "SEQ", "HOSTNAME", "HID", "CID", "DS_ID", "VM_MAD", "TM_MAD", "ACTION")
-#: User::to_xml without quotas.
+#: What User::to_xml (src/um/User.cc) writes, without tokens and quotas: no user was recorded.
 USER = """<USER><ID/><GID/><GROUPS><ID/></GROUPS><GNAME/><NAME/><PASSWORD>x</PASSWORD><AUTH_DRIVER>core</AUTH_DRIVER>
 <ENABLED>1</ENABLED><TEMPLATE><TOKEN_PASSWORD>x</TOKEN_PASSWORD></TEMPLATE></USER>"""
 
@@ -51,6 +52,7 @@ class Documents:
         template = _child(vm, "TEMPLATE")
         _set(template, VMID=vm_id)
         _repeat(template, "DISK", [{"DISK_ID": n, "TARGET": t} for n, t in enumerate(spec.get("targets", []))])
+        oned_template.show(spec.get("user_template", {}), _child(vm, "USER_TEMPLATE"))
         record = {
             "OID": vm_id,
             "HOSTNAME": spec.get("host", ""),

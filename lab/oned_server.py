@@ -12,13 +12,16 @@ from xml.etree.ElementTree import Element
 from xmlrpc.client import Fault, dumps, loads
 
 import oned_state
+import oned_template
 from oned_documents import RIGHTS, Documents, permission_bits
 from oned_state import State
 
 VERSION = "7.4.0"
 DONE = 6
+#: What one.vm.update does with the template it gets.
+REPLACE, APPEND = 0, 1
 
-AUTHENTICATION, AUTHORIZATION, NO_EXISTS, RPC_API = 0x0100, 0x0200, 0x0400, 0x1000
+AUTHENTICATION, AUTHORIZATION, NO_EXISTS, RPC_API, INTERNAL = 0x0100, 0x0200, 0x0400, 0x1000, 0x2000
 # XML-RPC's own faults, as libxmlrpc-c numbers them.
 TYPE_FAULT, NO_SUCH_METHOD_FAULT = -501, -506
 
@@ -33,10 +36,11 @@ class Refusal(Exception):
 
 
 class Call:
-    """One call: who calls, and what oned knows now."""
+    """One call: who calls, and what oned knows now, which ``folder`` keeps."""
 
-    def __init__(self, documents: Documents, state: State, uid: str) -> None:
+    def __init__(self, documents: Documents, folder: Path, state: State, uid: str) -> None:
         self.documents = documents
+        self.folder = folder
         self.state = state
         self.uid = uid
         self.gid = state["users"][uid].get("gid", 1)
@@ -74,6 +78,19 @@ class Call:
     def vm_update(self, oid: int, template: str, how: int) -> int:
         vm_id = self._known("vms", "virtual machine", oid)
         self._allowed(self.may("M", self.state["vms"][vm_id]), f"MANAGE VM [{oid}]")
+        if how not in (REPLACE, APPEND):
+            raise Refusal(RPC_API, "Wrong update type")
+        try:
+            new = oned_template.parse(template)
+        except ValueError as error:
+            raise Refusal(INTERNAL, f"Cannot update template. {error}") from None
+
+        def edit(state: State) -> None:
+            vm = state["vms"][vm_id]
+            old = vm.get("user_template", {}) if how == APPEND else {}
+            vm["user_template"] = oned_template.merge(old, new)
+
+        oned_state.change(self.folder, edit)
         return oid
 
     def vmpool_info(self, who: int, first: int, last: int, which: int, query: str = "") -> str:
@@ -149,7 +166,7 @@ class Server(ThreadingHTTPServer):
                 raise Refusal(AUTHENTICATION, "User couldn't be authenticated, aborting call.")
             if fault.get("mode") == "replay":
                 return [True, self.documents.recorded(fault["file"]), 0]
-            return [True, handler(Call(self.documents, state, sessions[session]), *arguments), 0]
+            return [True, handler(Call(self.documents, self.folder, state, sessions[session]), *arguments), 0]
         except Refusal as refusal:
             return [False, f"[{method}] {refusal}", refusal.code, refusal.oid, 0]
         finally:

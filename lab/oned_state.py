@@ -3,7 +3,8 @@
     {"users":  {"0": {"name": "oneadmin", "password": "secret", "gid": 0}},
      "hosts":  {"0": {"name": "node1", "state": 2, "vm_mad": "xen", "cluster_id": 0}},
      "vms":    {"7": {"name": "web", "uid": 0, "gid": 0, "permissions": "600", "state": 3, "lcm_state": 3,
-                      "host": "node1", "seq": 0, "vm_mad": "xen", "deploy_id": "one-7", "targets": ["xvda"]}},
+                      "host": "node1", "seq": 0, "vm_mad": "xen", "deploy_id": "one-7", "targets": ["xvda"],
+                      "user_template": {"NOTE": ["a text"], "HOOK": [{"ON": "a vector"}]}}},
      "faults": {"one.vm.info": {"mode": "hang"}}}
 
 Every field has a default (see oned_documents.py). A fault's name is a method or ``*``. Its modes:

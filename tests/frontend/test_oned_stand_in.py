@@ -8,8 +8,11 @@ import signal
 import stat
 import subprocess
 import sys
+import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -93,3 +96,38 @@ def test_in_the_foreground_it_says_where_it_listens(folder):
         assert process.stdout
         assert process.stdout.readline() == (folder / "url").read_text()
         process.terminate()
+
+
+def test_the_template_of_a_vm_is_replaced_and_appended_to(oned):
+    server = xmlrpc.client.ServerProxy(oned.endpoint)
+
+    def update(template: str, how: int, session: str = "ann:hers") -> Any:
+        answer = server.one.vm.update(session, 7, template, how)
+        return answer[1] if answer[0] else tuple(answer[1:3])
+
+    def shown(vm_id: int = 7) -> dict[str, Any]:
+        element = ElementTree.fromstring(server.one.vm.info("oneadmin:secret", vm_id)[1]).find("USER_TEMPLATE")
+        return {one.tag: {inner.tag: inner.text for inner in one} or one.text for one in element}
+
+    assert shown() == {}
+    assert update('a = "say \\"one\\""\n# Z = 1\nB = [ C = "x, ]",\n  D = 3 ]\nE=5', 0) == 7
+    first = {"A": 'say "one"', "B": {"C": "x, ]", "D": "3"}, "E": "5"}
+    assert shown() == first
+    assert update("", 1) == 7
+    assert shown() == first
+    assert update("<TEMPLATE><A>two</A><F><G>7</G></F></TEMPLATE>", 1) == 7
+    assert shown() == {**first, "A": "two", "F": {"G": "7"}}
+    assert update("B = [ ]", 1) == 7
+    assert shown() == {"A": "two", "E": "5", "F": {"G": "7"}}
+
+    assert update("A = 1", 1, "bob:his")[1] == 0x0200
+    assert update("A = 1", 2) == ("[one.vm.update] Wrong update type", 0x1000)
+    for broken in ("A", "A = [ B = 1", "A = [ B ]", "<A>"):
+        text, code = update(broken, 0)
+        assert text.startswith("[one.vm.update] Cannot update template. Parse error")
+        assert code == 0x2000
+    assert shown() == {"A": "two", "E": "5", "F": {"G": "7"}}
+
+    assert update("H = new\n", 0) == 7
+    assert shown() == {"H": "new"}
+    assert shown(8) == {}
