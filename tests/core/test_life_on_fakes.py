@@ -133,7 +133,8 @@ def test_a_xen_of_2011_is_the_same_with_xm(cloud: Cloud, xl_is_there: bool) -> N
     assert cloud.ok("attach", "7", "10M") == "volume 1 (10M) attached to VM 7 on host node1 as xvdp\n"
     assert cloud.ok("attach", "7", "20M", "--read-only").endswith(" as xvdo\n")
     assert {name: disk["mode"] for name, disk in cloud.node1.disks("one-7").items()} == {"xvdp": "w", "xvdo": "r"}
-    cloud.ok("detach", "7", "1", "2", "--yes", "--wait")
+    for volume in ("1", "2"):
+        cloud.ok("detach", "7", volume, "--yes", "--wait")
     assert cloud.remains() == {}
     assert cloud.world.calls("xm")
     assert not cloud.world.calls("xl")

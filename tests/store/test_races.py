@@ -14,7 +14,7 @@ from one_iscsi.model import Op
 from one_iscsi.states import ATTACHING, CREATING, DETACHING, DIRTY, FREE, IN_USE, RESIZING, WIPING
 from one_iscsi.store import Store
 
-PROCESSES, VOLUMES, ROUNDS = 20, 10, 100
+PROCESSES, VOLUMES, ROUNDS = 20, 10, 200
 LIMIT = 60
 NOTHING_LEFT = (
     "no free volume of 1B for cluster 0, no volume is free: have one registered, released or wiped (see onevolume list)"
