@@ -83,6 +83,9 @@ def import_all() -> None:
             importlib.import_module(module.name)
     for name in LATE:
         importlib.import_module(name)
+    if coverage := sys.modules.get("coverage"):
+        # What was measured so far; else every process would write that once more, which takes half as long as it lives.
+        coverage.Coverage.current().save()
     gc.freeze()
 
 

@@ -185,9 +185,13 @@ class Lab:
 
     # -- oned ----------------------------------------------------------------------------------------------------------
 
-    def reset_oned(self) -> None:
+    def reset_oned(self, *others: Machine) -> None:
+        """oned as every test finds it; ``others`` are its hosts, too."""
+        state = self.machine.state()
+        for number, other in enumerate(others, 1):
+            state["hosts"][str(number)] = other.state()["hosts"]["0"]
         new = self.oned / "reset.json"
-        new.write_text(json.dumps(self.machine.state()))
+        new.write_text(json.dumps(state))
         new.replace(self.oned / "state.json")
 
     def set(self, **fields: Any) -> None:
@@ -369,6 +373,11 @@ def sound(result: Result) -> Result:
     assert "Traceback" not in result.err
     assert result.code != 70, result.err
     return result
+
+
+def wrong(desk: Desk, *words: str) -> list[str]:
+    """What ``onevolume check`` calls critical."""
+    return [line for line in desk("check", *words).out.splitlines() if line.startswith("FAIL")]
 
 
 def iqn(name: str) -> str:

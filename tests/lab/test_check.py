@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from rig import NODE, PORTAL, Desk, Lab, iqn
-
-from one_iscsi.store import Store
-
-
-def wrong(desk: Desk, *words: str) -> list[str]:
-    """What is critical."""
-    return [line for line in desk("check", *words).out.splitlines() if line.startswith("FAIL")]
+from rig import NODE, PORTAL, Desk, Lab, wrong
 
 
 def test_a_good_host_and_a_good_storage_server(desk: Desk, lab: Lab) -> None:
@@ -78,37 +71,6 @@ def test_a_host_that_lacks_much_is_prepared_through_ssh(desk: Desk, spoilt: Lab)
     spoilt.root("iscsiadm -k 0")
     assert "iscsid does not run" in desk.refused(8, "attach", "7", "1M")
     assert spoilt.leftovers() == []
-
-
-def test_two_hosts_with_one_initiator_name(desk: Desk, lab: Lab) -> None:
-    name = lab.root("sed -n s/InitiatorName=//p /etc/iscsi/initiatorname.iscsi").strip()
-    with Store.open(desk.url) as store:
-        store.learn_host("another", name, {})
-    assert wrong(desk) == [
-        f"FAIL host {NODE}: it has the initiator name of host another, {name}: "
-        f"give one of them its own: onevolume host prepare {NODE}; "
-        "or, if another is a host no more, onevolume host delete another"
-    ]
-
-    # Never while somebody is logged in by the old name.
-    volume = desk.with_volume("v", "1M")
-    lab.target("open", "v", "ALL")
-    node = f"iscsiadm -m node -T {iqn('v')} -p {PORTAL}"
-    lab.root(f"{node} -o new; {node} --login")
-    try:
-        error = desk.fails(8, "host", "prepare", NODE)
-        assert "but there are iSCSI sessions: move the VMs away and log out" in error
-        assert name in lab.root("cat /etc/iscsi/initiatorname.iscsi")
-    finally:
-        lab.root(f"{node} --logout; {node} -o delete")
-    desk.ok("delete", volume, "--yes")
-
-    said = desk.ok("host", "prepare", NODE)
-    assert f"done host {NODE}: another host has the initiator name {name}, too: it is iqn." in said
-    assert f"done host {NODE}: iscsid started" in said
-    assert wrong(desk) == []
-    said = desk.ok("host", "prepare", NODE)
-    assert "done " not in said
 
 
 def test_a_host_is_prepared_by_what_is_printed(desk: Desk, lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""The main job on a KVM host: libvirt, a guest that QEMU emulates inside the emulated node, and a real iSCSI disk."""
+"""A KVM host beside the Xen host: libvirt, a guest that QEMU emulates inside the emulated node, a real iSCSI disk."""
 
 from __future__ import annotations
 
@@ -7,21 +7,57 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from rig import KVM, MIB, PORTAL, Desk, Lab, iqn
+from initiator import initiator_name
+from rig import KVM, MIB, NODE, PORTAL, XEN, Desk, Lab, iqn, wrong
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A node that is there for one test only: it takes as much memory as the other."""
+def lab(tmp_path: Path, running_lab: Lab) -> Iterator[Lab]:
+    """A node that is there for one test only: it takes as much memory as the other. ssh knows both."""
+    running_lab.clean()
     kvm = Lab(tmp_path, KVM)
     with ExitStack() as stack:
         stack.callback(kvm.down)
         kvm.start()
         stack.callback(kvm.close)
+        both = [f"Include {each.env['ONE_ISCSI_LAB_RUN']}/ssh_config\n" for each in (kvm, running_lab)]
+        (tmp_path / "ssh_config").write_text("".join(both))
+        kvm.env["SSH"] = f"ssh -F {tmp_path}/ssh_config"
         yield kvm
 
 
-def test_a_volume_is_used_by_a_guest_on_kvm(desk: Desk, lab: Lab) -> None:
+def give_each_host_a_name(desk: Desk, lab: Lab, name: str) -> None:
+    """The KVM host joins the Xen host's cloud with its initiator name ``name``, as a copy of its disk would."""
+    lab.reset_oned(XEN)
+    lab.root(f"iscsiadm -k 0; echo InitiatorName={name} >/etc/iscsi/initiatorname.iscsi; iscsid")
+    told = [
+        f"FAIL host {host}: it has the initiator name of host {other}, {name}: "
+        f"give one of them its own: onevolume host prepare {host}"
+        for host, other in ((KVM.name, NODE), (NODE, KVM.name))
+    ]
+    assert wrong(desk) == told
+
+    # Never while somebody is logged in by the old name.
+    lab.target("create", "--open", "ALL", "byhand", "1M")
+    node = f"iscsiadm -m node -T {iqn('byhand')} -p {PORTAL}"
+    lab.root(f"{node} -o new; {node} --login")
+    try:
+        error = desk.fails(8, "host", "prepare", KVM.name)
+        assert "but there are iSCSI sessions: move the VMs away and log out" in error
+        assert name in lab.root("cat /etc/iscsi/initiatorname.iscsi")
+    finally:
+        lab.root(f"{node} --logout; {node} -o delete")
+
+    said = desk.ok("host", "prepare", KVM.name)
+    assert f"done host {KVM.name}: another host has the initiator name {name}, too: it is iqn." in said
+    assert f"done host {KVM.name}: iscsid started" in said
+    assert wrong(desk) == []
+    said = desk.ok("host", "prepare", KVM.name)
+    assert "done " not in said
+
+
+def test_a_volume_is_used_by_a_guest_on_kvm(desk: Desk, lab: Lab, running_lab: Lab) -> None:
+    give_each_host_a_name(desk, lab, initiator_name(running_lab))
     desk.with_volume("v", "3M", "--dirty")
 
     assert desk.ok("attach", "7", "2M") == f"volume 1 (3M) attached to VM 7 on host {KVM.name} as vdz\n"

@@ -13,13 +13,17 @@ PLACES = {"thick": ("--vg", "vg0"), "thin": ("--thin", "vg0/pool"), "file": ("--
 
 _SECRETS = "cat /sys/kernel/config/target/iscsi/iqn*/tpgt_1/acls/*/auth/password*"
 
-# The job has written something, and now it goes no further: the disk is slow.
+# A job has written something, and now it goes no further: the disk is slow.
 _IS_WIPED = """
 cd /var/tmp/one_iscsi/wipe
-timeout 60 sh -c 'until grep -qx STATE=running $(grep -l ^OFFSET=[1-9] *); do sleep 0.1; done' &&
+timeout 60 sh -c 'until [ $(grep -lx STATE=running $(grep -l ^OFFSET=[1-9] *) | wc -l) = {} ]; do sleep 0.1; done' &&
     pkill -STOP -u oneadmin -fx "bash -s" && sync
 """
-_IS_MADE = "timeout 120 sh -c 'until lvs vg0 | grep -c volume- | grep -qx 3; do sleep 0.1; done'"
+# The script has made so many disks, and now it goes no further.
+_ARE_MADE = """
+timeout 120 sh -c 'until lvs | grep -c volume- | grep -qx {}; do sleep 0.1; done' &&
+    pkill -STOP -u oneadmin -x 'bash|dash'
+"""
 
 
 def add_place(desk: Desk, kind: str, name: str, *place: str) -> None:
@@ -67,31 +71,37 @@ def test_volumes_are_made_at_once_and_one_grows_in_a_guest(storage: Lab, desk: D
     assert left(storage) == []
 
 
-def test_a_server_loses_power_while_it_wipes_one_volume_and_makes_another(
-    storage: Lab,
-    desk: Desk,
-    tmp_path: Path,
-) -> None:
+def test_a_server_loses_power_while_it_wipes_and_makes_volumes(storage: Lab, desk: Desk, tmp_path: Path) -> None:
+    add_place(desk, "tgt", "thick", *PLACES["thick"])
+    add_place(desk, "tgt", "thin", *PLACES["thin"])
+    storage.target("vg", "vg1", "80M")
+    add_place(desk, "lio", "lio", "--vg", "vg1")
     for name in ("thick", "thin"):
-        add_place(desk, "tgt", name, *PLACES[name])
         desk.ok("create", "12M", "--name", name, "--san", name, "--wait")
-    disk = desk.volume("thick")["IQN"].rpartition(":")[2]
     desk.ok("attach", "7", "--volume", "thick")
     storage.hear("one-7", "dom: xvdp written")
     restart_while_it_is_used(storage, "tgt")
+
     (tmp_path / "slow.conf").write_text("wipe_rate = 1M\n")
     desk.env["ONE_ISCSI_CONFIG"] = str(tmp_path / "slow.conf")
+    desk.ok("create", "12M", "--name", "lio", "--san", "lio")
+    storage.root(_IS_WIPED.format(1))
     desk.ok("detach", "7", "thick", "--yes")
-    storage.root(_IS_WIPED)
-    creating = desk.start("create", "12M", "--name", "new", "--san", "thick")
-    storage.root(_IS_MADE)
+    storage.root(_IS_WIPED.format(2))
+    creating = []
+    for made, san in enumerate(("thick", "lio"), 4):
+        creating.append(desk.start("create", "12M", "--name", f"new-{san}", "--san", san))
+        storage.root(_ARE_MADE.format(made))
     storage.reboot()
-    assert ended(creating).code != 0
+    assert [ended(each).code != 0 for each in creating] == [True, True]
     del desk.env["ONE_ISCSI_CONFIG"]
-    assert [desk.status(name) for name in ("thick", "new")] == ["wiping", "creating"]
+    names = ("thick", "lio", "new-thick", "new-lio", "thin")
+    assert [desk.status(name) for name in names] == ["wiping", "wiping", "creating", "creating", "free"]
 
     desk.ok("recover", "--wait")
-    assert [desk.status(name) for name in ("thick", "thin", "new")] == ["free", "free", "free"]
-    assert storage.root(f"cmp -n {12 * MIB} /dev/vg0/{disk} /dev/zero && echo zeros") == "zeros\n"
-    desk.ok("delete", "thick", "thin", "new", "--yes", "--wait")
+    assert [desk.status(name) for name in names] == ["free"] * 5
+    for name, group in zip(names, ("vg0", "vg1")):
+        disk = desk.volume(name)["IQN"].rpartition(":")[2]
+        assert storage.root(f"cmp -n {12 * MIB} /dev/{group}/{disk} /dev/zero && echo zeros") == "zeros\n"
+    desk.ok("delete", *names, "--yes", "--wait")
     assert left(storage) == []
