@@ -227,7 +227,7 @@ def _hosts(core: Core, hosts: list[FrontendHost]) -> list[Finding]:
         )
         if one_host.initiator and others:
             what = f"it has the initiator name of host {', '.join(others)}, {one_host.initiator}"
-            fix = f"give one of them its own: onevolume host prepare {name}"
+            fix = f"give one of them its own: onevolume host prepare {name} --rename"
             for unseen in (other for other in others if other not in checked):
                 fix += f"; or, if {unseen} is a host no more, onevolume host delete {unseen}"
             found.append(Finding(f"host {name}", what, fix, CRITICAL))

@@ -38,19 +38,20 @@ fail() {{
 """
 
 
-def script(core: Core, host: str) -> str:
-    """A POSIX shell script for an admin to run on ``host``."""
+def script(core: Core, host: str, rename: bool = False) -> str:
+    """A POSIX shell script for an admin to run on ``host``; ``rename``: it gets a new initiator name in any case."""
     check_host_name(host)  # it is in the script's first lines
-    values = "".join(f"{name}={shlex.quote(value)}\n" for name, value in _values(core, host).items())
+    values = "".join(f"{name}={shlex.quote(value)}\n" for name, value in _values(core, host, rename).items())
     parts = (LOOKING.read_text(), _SCRIPT.read_text())
     return _HEAD.format(host=host) + values + "\n" + "\n".join(parts) + "\nmain </dev/null\n"
 
 
-def prepare(core: Core, host: str) -> list[tuple[bool, str]]:
+def prepare(core: Core, host: str, rename: bool = False) -> list[tuple[bool, str]]:
     """Do it through ssh as root: what was done (True) or was right already; NodeError."""
     parts = (LOOKING.read_text(), _SCRIPT.read_text())
     try:
-        answer = core.remote.run(f"root@{host}", "one_iscsi prepare", *parts, values=_values(core, host), limit=_LIMIT)
+        values = _values(core, host, rename)
+        answer = core.remote.run(f"root@{host}", "one_iscsi prepare", *parts, values=values, limit=_LIMIT)
     except RemoteFailure as failure:
         if failure.code == "unreachable":
             what = f"host {host}: no login by ssh as root ({failure.text})"
@@ -67,7 +68,12 @@ def prepare(core: Core, host: str) -> list[tuple[bool, str]]:
     return [(name == "DONE", said) for name, said in answer.lines if name in ("DONE", "GOOD")]
 
 
-def _values(core: Core, host: str) -> dict[str, str]:
+def _values(core: Core, host: str, rename: bool) -> dict[str, str]:
     taken = [other.initiator for other in core.store.hosts() if other.name != host]
     several = "yes" if core.sans_with_several_portals() else ""
-    return {"SUDOERS": _SUDOERS.read_text().rstrip("\n"), "TAKEN": "\n".join(taken), "SEVERAL": several}
+    return {
+        "SUDOERS": _SUDOERS.read_text().rstrip("\n"),
+        "TAKEN": "\n".join(taken),
+        "RENAME": "yes" if rename else "",
+        "SEVERAL": several,
+    }

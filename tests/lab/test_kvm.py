@@ -32,7 +32,7 @@ def give_each_host_a_name(desk: Desk, lab: Lab, name: str) -> None:
     lab.root(f"iscsiadm -k 0; echo InitiatorName={name} >/etc/iscsi/initiatorname.iscsi; iscsid")
     told = [
         f"FAIL host {host}: it has the initiator name of host {other}, {name}: "
-        f"give one of them its own: onevolume host prepare {host}"
+        f"give one of them its own: onevolume host prepare {host} --rename"
         for host, other in ((KVM.name, NODE), (NODE, KVM.name))
     ]
     assert wrong(desk) == told
@@ -42,14 +42,14 @@ def give_each_host_a_name(desk: Desk, lab: Lab, name: str) -> None:
     node = f"iscsiadm -m node -T {iqn('byhand')} -p {PORTAL}"
     lab.root(f"{node} -o new; {node} --login")
     try:
-        error = desk.fails(8, "host", "prepare", KVM.name)
+        error = desk.fails(8, "host", "prepare", KVM.name, "--rename")
         assert "but there are iSCSI sessions: move the VMs away and log out" in error
         assert name in lab.root("cat /etc/iscsi/initiatorname.iscsi")
     finally:
         lab.root(f"{node} --logout; {node} -o delete")
 
-    said = desk.ok("host", "prepare", KVM.name)
-    assert f"done host {KVM.name}: another host has the initiator name {name}, too: it is iqn." in said
+    said = desk.ok("host", "prepare", KVM.name, "--rename")
+    assert f"done host {KVM.name}: the host shall not keep the initiator name {name}: it is iqn." in said
     assert f"done host {KVM.name}: iscsid started" in said
     assert wrong(desk) == []
     said = desk.ok("host", "prepare", KVM.name)

@@ -117,8 +117,8 @@ class BareHost:
     def logged_in(self) -> None:
         (self.folder / "sys/class/iscsi_session/session1").mkdir(parents=True)
 
-    def script(self) -> str:
-        return preparing.script(Core(self.store, Actor(0, "test")), "node1")
+    def script(self, rename: bool = False) -> str:
+        return preparing.script(Core(self.store, Actor(0, "test")), "node1", rename)
 
     def run(self, times: int = 1, text: str = "") -> subprocess.CompletedProcess[str]:
         script = self.folder / "prepare.sh"
@@ -194,6 +194,16 @@ def test_the_name_is_never_changed_while_there_are_sessions(host: BareHost) -> N
     assert done.stderr.startswith(f"ERROR another host has the initiator name {OWN}, too, but there are iSCSI sessions")
     assert host.name_file.read_text() == f"InitiatorName={OWN}\n"
     assert not host.sudoers().exists()
+
+
+def test_a_new_name_is_given_to_whoever_shall_not_keep_it(host: BareHost) -> None:
+    """Nobody has been on the other host yet, so the table does not know that it has the same."""
+    host.installed()
+    done = host.run(text=host.script(rename=True))
+    assert done.returncode == 0, done.stderr
+    said = f"the host shall not keep the initiator name {OWN}: it is iqn.1993-08.org.debian:01:fresh now"
+    assert f"done {said}" in done.stdout.splitlines()
+    assert (host.folder / "runs-as").read_text() == "InitiatorName=iqn.1993-08.org.debian:01:fresh\n"
 
 
 def test_its_own_name_in_the_table_is_not_anothers(host: BareHost) -> None:

@@ -1,7 +1,5 @@
 """``python -m one_iscsi.cli`` is ``onevolume``."""
 
-import sys
+from one_iscsi.cli import command
 
-from one_iscsi.cli import main
-
-sys.exit(main())
+command()

@@ -339,6 +339,9 @@ COMMANDS = (
         (
             _HOST,
             _argument("--print", action="store_true", help="only print a script, for an admin to run there as root"),
+            _argument(
+                "--rename", action="store_true", help="give it a new initiator name, because another has the same"
+            ),
         ),
         ("onevolume host prepare node1", "onevolume host prepare node1 --print | ssh admin@node1 sudo sh"),
     ),

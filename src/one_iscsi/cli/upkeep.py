@@ -123,10 +123,10 @@ def prepare(options: Namespace) -> int:
     """``onevolume host prepare``: exit code 1 if the host still lacks something."""
     with core() as here:
         if options.print:
-            print(preparing.script(here, options.host), end="")
+            print(preparing.script(here, options.host, options.rename), end="")
             return 0
         here.report(f"preparing host {options.host}")
-        for changed, what in preparing.prepare(here, options.host):
+        for changed, what in preparing.prepare(here, options.host, options.rename):
             print(f"{'done' if changed else 'ok  '} host {options.host}: {what}")
     findings = checking.check([options.host], [])
     tell([one for one in findings if not one.ok])

@@ -132,4 +132,4 @@ class Places(Audit):
         for row in self._engine.rows(HOST.select().where((HOST.initiator == initiator) & (HOST.name != name))):
             what = f"hosts {row['name']} and {name} have one initiator name, {initiator}"
             fix = f"run onevolume host delete {row['name']} if there is no such host any more, else give one its own"
-            raise WrongState(what, f"{fix}: onevolume host prepare {name}")
+            raise WrongState(what, f"{fix}: onevolume host prepare {name} --rename")

@@ -1,7 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154  # the parts of a script share their variables
 # Make a host ready to carry volumes, as root: Debian, Red Hat and what descends from them. Can run any number of times.
 # Comes after looking.sh. Values: SUDOERS (the text of one_iscsi.sudoers), TAKEN (initiator names of other hosts, one a
-# line), SEVERAL (not empty: volumes have several portals, which takes a multipathd). Says DONE for what was changed, GOOD for what was right already, INITIATOR at the end.
+# line), RENAME (not empty: give it a new one), SEVERAL (not empty: volumes have several portals, which takes a multipathd).
+# Says DONE for what was changed, GOOD for what was right already, INITIATOR at the end.
 
 NAME_FILE=/etc/iscsi/initiatorname.iscsi
 SUDOERS_FILE=/etc/sudoers.d/one_iscsi
@@ -56,6 +57,8 @@ set_initiator_name() {
         why="the host has no initiator name of its own"
     elif printf '%s\n' "$TAKEN" | grep -qxF -e "$name"; then
         why="another host has the initiator name $name, too"
+    elif [ -n "$RENAME" ]; then
+        why="the host shall not keep the initiator name $name"
     else
         say GOOD "the initiator name is $name"
         return
