@@ -6,11 +6,13 @@ import csv
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
 from xml.etree import ElementTree
 
+import pytest
 from cloud import HERE, MIB, Cloud, iqn
 
 
@@ -155,3 +157,18 @@ def test_what_is_wrong_is_red_on_a_terminal_and_nowhere_else(cloud: Cloud) -> No
     assert [line for line in checked if line.startswith("\033[31mFAIL\033[0m storage server omega: ")]
     assert [line for line in checked if line.startswith("\033[32mok  \033[0m front end: oned answers")]
     assert "\033" not in cloud("check", "--san", "omega").out
+
+
+@pytest.mark.parametrize(
+    ("goes", "code", "told"),
+    [
+        (">/dev/full", 12, "onevolume: the disk is full that the output goes to, or /tmp: make room there\n"),
+        (">&-", 0, ""),
+        ("| true", 0, ""),
+        ("2>&-", 0, ""),
+    ],
+)
+def test_output_that_nobody_takes(cloud: Cloud, goes: str, code: int, told: str) -> None:
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -m one_iscsi.cli san list {goes}"
+    done = subprocess.run(["bash", "-c", command], env=cloud.env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (code, told)

@@ -39,6 +39,7 @@ def give_each_host_a_name(desk: Desk, lab: Lab, name: str) -> None:
 
     # Never while somebody is logged in by the old name.
     lab.target("create", "--open", "ALL", "byhand", "1M")
+    lab.opened_by_hand.add("byhand")
     node = f"iscsiadm -m node -T {iqn('byhand')} -p {PORTAL}"
     lab.root(f"{node} -o new; {node} --login")
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
-from one_iscsi.errors import OneIscsiError
+from one_iscsi.errors import OneIscsiError, SetupError
 
 #: Exit codes besides those of ``one_iscsi.errors``.
 BUG, INTERRUPTED = 70, 130
@@ -15,9 +17,13 @@ BUG, INTERRUPTED = 70, 130
 
 def command() -> NoReturn:
     """``onevolume`` as a process. Python is not taken apart at the end, which takes an eighth of a short command."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started us closed it: nothing else shall get its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # that it cannot be written was told
+            stream.flush()
     os._exit(code)
 
 
@@ -48,6 +54,9 @@ def run(work: Callable[[], int | None]) -> int:
     except Exception as error:
         if os.environ.get("ONE_ISCSI_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print("onevolume: the disk is full that the output goes to, or /tmp: make room there", file=sys.stderr)
+            return SetupError.exit_code
         print(
             f"onevolume: a bug of onevolume, sorry: {type(error).__name__}: "
             "run it again with ONE_ISCSI_DEBUG=1 in the environment and report what it prints",
