@@ -170,7 +170,7 @@ def die(file, state, args):
 
 
 def main():
-    given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
     args = SimpleNamespace(**{name: given.pop(f"--{option}", None) for option, name in OPTIONS.items()})
     if given:
         print(f"tgtadm: unrecognized option '{next(iter(given))}'", file=sys.stderr)
