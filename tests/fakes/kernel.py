@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -23,8 +24,8 @@ def show(root: Path, state: dict) -> None:
     wanted = {f"session{sid}": session for sid, session in state["sessions"].items()}
     for path in (sys_class / "iscsi_session").iterdir():
         if path.name not in wanted:
-            _remove(path)
-            _remove(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
+            shutil.rmtree(path)
+            shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
     disks = {session["device"]: session for session in wanted.values() if session["device"]}
     for name, session in wanted.items():
         sid = name[7:]
@@ -35,7 +36,7 @@ def show(root: Path, state: dict) -> None:
         if session["device"]:
             (device / session["device"]).mkdir(parents=True, exist_ok=True)
         else:
-            _remove(device.parent)
+            shutil.rmtree(device.parent, ignore_errors=True)
     for name, session in disks.items():
         _files(block / name, size=session["size"] // 512, dev=f"8:{16 * _disk_number(name)}")
         _files(block / name / "device", wwid=session["wwid"], delete="")
@@ -48,7 +49,7 @@ def show(root: Path, state: dict) -> None:
     _show_maps(root, maps)
     for path in block.iterdir():
         if path.name not in disks and path.name not in maps and (dev / path.name).is_symlink():
-            _remove(path)
+            shutil.rmtree(path)
             (dev / path.name).unlink()
     links = {}
     for name, session in disks.items():
@@ -80,7 +81,7 @@ def _show_maps(root: Path, maps: dict[str, tuple[str, dict]]) -> None:
     for disk in disks:  # the kernel has one folder by two names
         for holder in disk.glob("holders/dm-*"):
             if holder.name not in maps and (holder / "dm/name").exists():
-                _remove(holder)
+                shutil.rmtree(holder)
         for device, (name, found) in maps.items():
             if disk.name in found["paths"]:
                 _files(disk / "holders" / device / "dm", name=name, uuid=found["uuid"])
@@ -89,7 +90,7 @@ def _show_maps(root: Path, maps: dict[str, tuple[str, dict]]) -> None:
 def _show_back_ends(root: Path, state: dict, devices: dict[str, str]) -> None:
     """Xen's block back ends in dom0's kernel; a disk in state 3 never got a device there."""
     folder = root / "sys/bus/xen-backend/devices"
-    _remove(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     names = {4: "Connected", 6: "Closed"}
     for domid, domain in enumerate(state["domains"].values(), 1):
         for vdev, disk in domain["disks"].items():
@@ -125,13 +126,6 @@ def _files(folder: Path, **contents: object) -> None:
         path = folder / name
         if not path.exists() or path.read_text() != f"{content}\n":
             put(path, f"{content}\n")
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        import shutil  # a tenth of what a fake program takes
-
-        shutil.rmtree(folder)
 
 
 def put(path: Path, text: str) -> None:

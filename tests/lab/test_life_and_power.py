@@ -37,12 +37,13 @@ def statuses(desk: Desk) -> dict[str, str]:
 
 
 def make_everywhere(desk: Desk, kind: str) -> None:
-    """A storage server for each place, two in one volume group, and a volume of its name there, all at once."""
+    """A storage server for each place and a volume of its name there, one more in the volume group, all at once."""
     for name, place in PLACES.items():
         add_place(desk, kind, name, *place)
-    creating = [desk.start("create", "24M", "--name", name, "--san", name, "--wait") for name in PLACES]
-    assert [ended(each).code for each in creating] == [0, 0, 0]
-    assert statuses(desk) == dict.fromkeys(PLACES, "free")
+    where = {**{name: name for name in PLACES}, "more": "thick"}
+    creating = [desk.start("create", "24M", "--name", name, "--san", san, "--wait") for name, san in where.items()]
+    assert [ended(each).code for each in creating] == [0, 0, 0, 0]
+    assert statuses(desk) == dict.fromkeys(where, "free")
 
 
 def restart_while_it_is_used(storage: Lab, kind: str) -> None:
@@ -72,7 +73,7 @@ def test_volumes_are_made_at_once_and_one_grows_in_a_guest(storage: Lab, desk: D
 
     desk.ok("detach", "7", "thin", "--yes", "--wait")
     assert storage.leftovers() == []
-    desk.ok("delete", *PLACES, "--yes", "--wait")
+    desk.ok("delete", *PLACES, "more", "--yes", "--wait")
     assert left(storage) == []
 
 

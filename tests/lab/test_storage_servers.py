@@ -23,13 +23,12 @@ PORTALS = {"tgt": Portal("127.0.0.1", 3260), "lio": Portal("127.0.0.1", 3261)}
 HERE = "127.0.0.1"
 SERIAL, SCSI_ID = "00c0ffee00c0ffee", "0123456789abcdef"
 
-# What sudo logs, and the arguments of every process, over and over, until they are asked for. Without a pause it would
-# take half of the node's processor.
+# What sudo logs, and the arguments of every process, over and over, until they are asked for.
 _WATCH = r"""
 echo 'Defaults logfile=/var/log/sudo.log' > /etc/sudoers.d/zz_log
 : > /tmp/watched
 setsid sh -c 'echo $$ > /tmp/watch
-    while sleep 0.1; do cat /proc/[0-9]*/cmdline; done | tr "\0" " " >> /tmp/watched' < /dev/null > /dev/null 2>&1 &
+    while :; do cat /proc/[0-9]*/cmdline; done | tr "\0" " " >> /tmp/watched' < /dev/null > /dev/null 2>&1 &
 """
 _WATCHED = 'kill -- -"$(cat /tmp/watch)"; cat /tmp/watched /var/log/sudo.log; rm /tmp/watch* /etc/sudoers.d/zz_log'
 

@@ -147,16 +147,16 @@ def test_a_guest_that_does_not_let_go_keeps_its_disk(site: Site) -> None:
     assert site.nothing_left(volume)
 
 
-def test_nothing_happens_to_the_guest_that_has_the_volume_when_another_is_refused(xen: FakeSite) -> None:
-    volume = xen.several("v1")
-    attached = xen.attach(volume, guest=OTHER_GUEST)
+def test_nothing_happens_to_the_guest_that_has_the_volume_when_another_is_refused(site: Site) -> None:
+    volume = site.several("v1")
+    attached = site.attach(volume, guest=OTHER_GUEST)
 
-    error = trouble(xen.attach, volume)
+    error = trouble(site.attach, volume)
 
     assert (error.code, error.clean) == ("guest-refused", False)
-    seen = xen.node.observe(volume, OTHER_GUEST)
+    seen = site.node.observe(volume, OTHER_GUEST)
     assert (seen.target, seen.state, seen.device) == (attached.target, "connected", attached.device)
-    assert xen.paths(attached.device) == 2
+    assert site.paths(attached.device) == 2
 
 
 def test_a_wipe_from_a_host(site: Site) -> None:

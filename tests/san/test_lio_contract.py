@@ -147,15 +147,8 @@ def test_what_somebody_else_made_is_neither_taken_over_nor_removed(lio: LioWorld
 SAVED = "cat /etc/rtslib-fb-target/saveconfig.json"
 
 
-def test_what_came_up_late_is_not_lost_by_a_step_for_another_volume(lio: LioWorld, vol: Volume) -> None:
-    what_came_up_late_is_kept(lio, vol, "lun/lun_1")
-
-
-def test_a_portal_that_came_up_late_is_not_lost_either(fake_lio: LioWorld, vol: Volume) -> None:
-    what_came_up_late_is_kept(fake_lio, vol, f"np/{PORTAL}")
-
-
-def what_came_up_late_is_kept(lio: LioWorld, vol: Volume, late: str) -> None:
+@pytest.mark.parametrize("late", ["lun/lun_1", f"np/{PORTAL}"])
+def test_what_came_up_late_is_not_lost_by_a_step_for_another_volume(lio: LioWorld, vol: Volume, late: str) -> None:
     other, new = volume(2, "SN2", 1 << 20), volume(3, "SN3", 1 << 20)
     for one in (vol, other):
         lio.server.create(one, SCSI_ID)

@@ -4,13 +4,13 @@ A session marked "returns" logs in again by itself, as initiators do, if access 
 be dropped.
 """
 
+import argparse
 import contextlib
 import fcntl
 import io
 import json
 import os
 import sys
-from types import SimpleNamespace
 
 HEADER = """Target {tid}: {iqn}
     System information:
@@ -38,14 +38,6 @@ LUN = """        LUN: {lun}
             Backing store path: {path}
             Backing store flags: 
 """  # noqa: W291
-
-# argparse takes as long as all the rest
-PLAIN = ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname", "lun", "params")
-OPTIONS = {name: name for name in PLAIN} | {
-    "initiator-address": "address",
-    "initiator-name": "name",
-    "backing-store": "store",
-}
 
 
 class Refused(Exception):
@@ -170,11 +162,13 @@ def die(file, state, args):
 
 
 def main():
-    given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-    args = SimpleNamespace(**{name: given.pop(f"--{option}", None) for option, name in OPTIONS.items()})
-    if given:
-        print(f"tgtadm: unrecognized option '{next(iter(given))}'", file=sys.stderr)
-        return 1
+    parser = argparse.ArgumentParser()
+    for option in ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname", "lun", "params"):
+        parser.add_argument(f"--{option}")
+    parser.add_argument("--initiator-address", dest="address")
+    parser.add_argument("--backing-store", dest="store")
+    parser.add_argument("--initiator-name", dest="name")
+    args = parser.parse_args()
     with open(os.environ["FAKE_TGT"], "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         state = json.load(file)
