@@ -14,7 +14,7 @@ guest_start() {
     cat > "/lab/$1.xml" <<X
 <domain type='qemu'><name>$1</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type><kernel>/lab/vmlinux</kernel><initrd>/lab/dom.img</initrd>
-<cmdline>console=ttyS0 quiet panic=-1 mitigations=off nokaslr guest=$1</cmdline></os>
+<cmdline>console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps guest=$1</cmdline></os>
 <features><acpi/></features><cpu mode='custom'><model>Nehalem</model></cpu>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/><memballoon model='none'/>
 <serial type='file'><source path='$(console_of "$1")'/></serial></devices></domain>

@@ -20,7 +20,7 @@ name = "$1"
 type = "pv"
 kernel = "/lab/vmlinux"
 ramdisk = "/lab/dom.img"
-extra = "console=hvc0 quiet panic=-1 guest=$1"
+extra = "console=hvc0 quiet panic=-1 norandmaps guest=$1"
 memory = 96
 vcpus = 1
 on_crash = "destroy"
