@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from initiator import initiator_name, log_in, log_out
-from lab_node import NODE
-from rig import Lab
+from rig import SAN, Lab
 from worlds import OPENNEBULA, Refused, Stumbling
 
 from one_iscsi.iscsi import Portal
@@ -322,19 +321,19 @@ mountpoint -q {room} || {{ mkdir -p {room} && mount -t tmpfs -o size=64m tmpfs {
 
 
 class LabLio(LioWorld):
-    """LIO of the lab's node, which is its own initiator."""
+    """LIO of a node of its own, which is its own initiator."""
 
     room, by_hand = "/srv/volumes", "/srv/by_hand.img"
 
     def __init__(self, directory: Path, patch: Any) -> None:
-        self.lab = Lab(directory)
+        self.lab = Lab(directory, SAN)
         self.lab.up()
         for name in ("SSH", "ONE_LOCATION"):
             patch.setenv(name, self.lab.env[name])
         self.restart()
         self.clean()
         self.host = initiator_name(self.lab)
-        self.server = server(San(1, "alpha", "lio", (), NODE, f"file:{self.room}"), Remote())
+        self.server = server(San(1, "alpha", "lio", (), SAN.name, f"file:{self.room}"), Remote())
 
     def root(self, script: str) -> str:
         return self.lab.root(script)
@@ -358,5 +357,4 @@ class LabLio(LioWorld):
         self.root(_CLEAN.format(room=self.room, by_hand=self.by_hand))
 
     def stop(self) -> None:
-        self.clean()
-        self.root(f"umount {self.room}; rmdir {self.room}")
+        self.lab.down()
