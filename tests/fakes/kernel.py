@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -18,14 +17,21 @@ def make_dev(dev: Path) -> None:
     (dev / "fd").symlink_to("/proc/self/fd")
 
 
+def _remove(folder: Path) -> None:
+    """Away with it, if it is there."""
+    import shutil  # a tenth of what a program takes, and few get here
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def show(root: Path, state: dict) -> None:
     """Make /sys and /dev say what the state says, in the order the kernel and udev would."""
     sys_class, block, dev = root / "sys/class", root / "sys/block", root / "dev"
     wanted = {f"session{sid}": session for sid, session in state["sessions"].items()}
     for path in (sys_class / "iscsi_session").iterdir():
         if path.name not in wanted:
-            shutil.rmtree(path)
-            shutil.rmtree(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
+            _remove(path)
+            _remove(sys_class / f"iscsi_connection/connection{path.name[7:]}:0")
     disks = {session["device"]: session for session in wanted.values() if session["device"]}
     for name, session in wanted.items():
         sid = name[7:]
@@ -36,7 +42,7 @@ def show(root: Path, state: dict) -> None:
         if session["device"]:
             (device / session["device"]).mkdir(parents=True, exist_ok=True)
         else:
-            shutil.rmtree(device.parent, ignore_errors=True)
+            _remove(device.parent)
     for name, session in disks.items():
         _files(block / name, size=session["size"] // 512, dev=f"8:{16 * _disk_number(name)}")
         _files(block / name / "device", wwid=session["wwid"], delete="")
@@ -49,7 +55,7 @@ def show(root: Path, state: dict) -> None:
     _show_maps(root, maps)
     for path in block.iterdir():
         if path.name not in disks and path.name not in maps and (dev / path.name).is_symlink():
-            shutil.rmtree(path)
+            _remove(path)
             (dev / path.name).unlink()
     links = {}
     for name, session in disks.items():
@@ -81,7 +87,7 @@ def _show_maps(root: Path, maps: dict[str, tuple[str, dict]]) -> None:
     for disk in disks:  # the kernel has one folder by two names
         for holder in disk.glob("holders/dm-*"):
             if holder.name not in maps and (holder / "dm/name").exists():
-                shutil.rmtree(holder)
+                _remove(holder)
         for device, (name, found) in maps.items():
             if disk.name in found["paths"]:
                 _files(disk / "holders" / device / "dm", name=name, uuid=found["uuid"])
@@ -90,7 +96,7 @@ def _show_maps(root: Path, maps: dict[str, tuple[str, dict]]) -> None:
 def _show_back_ends(root: Path, state: dict, devices: dict[str, str]) -> None:
     """Xen's block back ends in dom0's kernel; a disk in state 3 never got a device there."""
     folder = root / "sys/bus/xen-backend/devices"
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     names = {4: "Connected", 6: "Closed"}
     for domid, domain in enumerate(state["domains"].values(), 1):
         for vdev, disk in domain["disks"].items():

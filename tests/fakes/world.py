@@ -55,6 +55,14 @@ from fakes.programs import run
 run({world!r}, {host!r})
 """
 
+#: A program of this text is tests/san/fake/tgtadm.py, imported: what is run is compiled each time.
+TGTADM = f"""#!{sys.executable} -IS
+import sys
+sys.path.insert(0, {str(TESTS / "san" / "fake")!r})
+import tgtadm
+sys.exit(tgtadm.main())
+"""
+
 
 def use_shell(folder: Path, shell: str) -> None:
     """Let scripts be run by ``bash``, as where there is no dash, or by ``dash`` where ``folder`` is on the PATH."""
@@ -81,8 +89,7 @@ class World:
         world._write("faults.json", [])
         _executable(world.folder / "ssh", _SSH.format(world=world.folder))
         (world.folder / "bin").mkdir()
-        tgtadm = f'#!/bin/sh\nexec {sys.executable} -IS {TESTS}/san/fake/tgtadm.py "$@"\n'
-        _executable(world.folder / "bin" / "tgtadm", tgtadm)
+        _executable(world.folder / "bin" / "tgtadm", TGTADM)
         _executable(world.folder / "bin" / "ip", '#!/bin/sh\necho "local $4 dev lo"\n')  # every address is its own
         for tool in ("vgs", "lvs", "lvcreate", "lvextend", "lvremove"):
             (world.folder / "bin" / tool).symlink_to(TESTS / "san" / "fake" / "lvm")

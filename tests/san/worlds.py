@@ -10,14 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from fakes.maker import Maker
-from fakes.world import World
+from fakes.world import TGTADM, World
 
 from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal
@@ -114,7 +113,7 @@ class Fake(Stumbling):
         super().__init__(directory)
         self.state = directory / "tgt.json"
         self.write({"down": False, "targets": {}, "accounts": {}})
-        (self.tools / "tgtadm").write_text(f'#!/bin/sh\nexec {sys.executable} -IS {HERE}/fake/tgtadm.py "$@"\n')
+        (self.tools / "tgtadm").write_text(TGTADM)
         (self.tools / "tgtadm").chmod(0o755)
         self.etc, self.room = places(directory)
         path = f"{self.tools}:{HERE / 'fake'}:{os.environ['PATH']}"

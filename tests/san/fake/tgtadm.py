@@ -4,13 +4,22 @@ A session marked "returns" logs in again by itself, as initiators do, if access 
 be dropped.
 """
 
-import argparse
 import contextlib
 import fcntl
 import io
 import json
 import os
 import sys
+from types import SimpleNamespace
+
+OPTIONS = {
+    **{f"--{name}": name for name in ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname")},
+    "--lun": "lun",
+    "--params": "params",
+    "--initiator-address": "address",
+    "--initiator-name": "name",
+    "--backing-store": "store",
+}
 
 HEADER = """Target {tid}: {iqn}
     System information:
@@ -161,14 +170,16 @@ def die(file, state, args):
     return 0
 
 
+def options(words):
+    """By hand: argparse takes as long as all the rest."""
+    named = dict.fromkeys(OPTIONS.values())
+    for option, value in zip(words[::2], words[1::2]):
+        named[OPTIONS[option]] = value
+    return SimpleNamespace(**named)
+
+
 def main():
-    parser = argparse.ArgumentParser()
-    for option in ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname", "lun", "params"):
-        parser.add_argument(f"--{option}")
-    parser.add_argument("--initiator-address", dest="address")
-    parser.add_argument("--backing-store", dest="store")
-    parser.add_argument("--initiator-name", dest="name")
-    args = parser.parse_args()
+    args = options(sys.argv[1:])
     with open(os.environ["FAKE_TGT"], "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         state = json.load(file)
@@ -196,4 +207,5 @@ def main():
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
