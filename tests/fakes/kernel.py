@@ -17,13 +17,6 @@ def make_dev(dev: Path) -> None:
     (dev / "fd").symlink_to("/proc/self/fd")
 
 
-def _remove(folder: Path) -> None:
-    """Away with it, if it is there."""
-    import shutil  # a tenth of what a program takes, and few get here
-
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def show(root: Path, state: dict) -> None:
     """Make /sys and /dev say what the state says, in the order the kernel and udev would."""
     sys_class, block, dev = root / "sys/class", root / "sys/block", root / "dev"
@@ -132,6 +125,13 @@ def _files(folder: Path, **contents: object) -> None:
         path = folder / name
         if not path.exists() or path.read_text() != f"{content}\n":
             put(path, f"{content}\n")
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        import shutil  # a tenth of what a fake program takes
+
+        shutil.rmtree(folder)
 
 
 def put(path: Path, text: str) -> None:

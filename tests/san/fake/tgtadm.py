@@ -12,15 +12,6 @@ import os
 import sys
 from types import SimpleNamespace
 
-OPTIONS = {
-    **{f"--{name}": name for name in ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname")},
-    "--lun": "lun",
-    "--params": "params",
-    "--initiator-address": "address",
-    "--initiator-name": "name",
-    "--backing-store": "store",
-}
-
 HEADER = """Target {tid}: {iqn}
     System information:
         Driver: iscsi
@@ -47,6 +38,14 @@ LUN = """        LUN: {lun}
             Backing store path: {path}
             Backing store flags: 
 """  # noqa: W291
+
+# argparse takes as long as all the rest
+PLAIN = ("lld", "op", "mode", "tid", "sid", "cid", "user", "password", "targetname", "lun", "params")
+OPTIONS = {name: name for name in PLAIN} | {
+    "initiator-address": "address",
+    "initiator-name": "name",
+    "backing-store": "store",
+}
 
 
 class Refused(Exception):
@@ -170,16 +169,12 @@ def die(file, state, args):
     return 0
 
 
-def options(words):
-    """By hand: argparse takes as long as all the rest."""
-    named = dict.fromkeys(OPTIONS.values())
-    for option, value in zip(words[::2], words[1::2]):
-        named[OPTIONS[option]] = value
-    return SimpleNamespace(**named)
-
-
 def main():
-    args = options(sys.argv[1:])
+    given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+    args = SimpleNamespace(**{name: given.pop(f"--{option}", None) for option, name in OPTIONS.items()})
+    if given:
+        print(f"tgtadm: unrecognized option '{next(iter(given))}'", file=sys.stderr)
+        return 1
     with open(os.environ["FAKE_TGT"], "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         state = json.load(file)
