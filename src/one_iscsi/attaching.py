@@ -342,7 +342,7 @@ def _settle_after(core: Core, op: Op, volume: Volume, error: NodeError) -> tuple
         core.store.fail(op, f"{error.what}; {second.what}")
         raise Unfinished(
             f"the attach of volume {volume.id} stopped half-way ({error.what})",
-            f"when host {op.payload['host']} can be reached, run onevolume recover {volume.id}",
+            f"mend that, then run onevolume recover {volume.id}",
         ) from second
     if settled.status != states.IN_USE:
         raise error
@@ -367,7 +367,8 @@ def settle(core: Core, op: Op, volume: Volume) -> Volume:
     host, domain = op.payload["host"], op.payload["domain"]
     node = core.node(host, op.payload["vm_mad"])
     seen = node.observe(volume, domain)
-    if seen.target and seen.session and not _no_longer_there(core, op):
+    # a disk that Xen lists and the guest did not take is not attached
+    if seen.target and seen.state == "connected" and seen.session and not _no_longer_there(core, op):
         return _in_use(core, op, volume, replace(attachment, target=seen.target, device=seen.device or ""))[0]
     with suppress(NotFound):  # a VM that is gone holds nothing; a saved one's memory may name the disk: nothing moves
         detach_way(core.frontend.vm(op.payload["vm_id"]))

@@ -167,6 +167,27 @@ def test_a_guest_that_does_not_let_go_keeps_its_disk(cloud: Cloud) -> None:
     assert cloud.remains() == {}
 
 
+@pytest.mark.parametrize("shows_states", [True, False], ids=["now", "before-linux-4.19"])
+def test_a_disk_that_the_guest_does_not_take_is_not_attached(cloud: Cloud, shows_states: bool) -> None:
+    cloud.with_volumes(10)
+    with cloud.node1.changing() as state:
+        state["shows_states"] = shows_states
+    cloud.node1.pause_guest("one-7")
+
+    stopped = cloud("attach", "7", "1M")
+
+    assert (stopped.code, stopped.out) == (11, "")
+    assert "the guest does not take or give the disk" in stopped.err
+    assert stopped.err.endswith("mend that, then run onevolume recover 1\n")
+    assert cloud.status(1) == "attaching"
+    assert "does not take or give the disk" in cloud.refused(11, "recover", "1")
+
+    cloud.node1.pause_guest("one-7", paused=False)
+    cloud.ok("recover", "1", "--wait")
+    assert cloud.status(1) == "free"
+    assert cloud.remains() == {}
+
+
 def test_a_host_that_cannot_be_reached(cloud: Cloud) -> None:
     cloud.with_volumes(20)
     cloud.node1.go_down()

@@ -56,7 +56,7 @@ def _block_attach(state: dict, domain: str, guest: dict | None, spec: str) -> tu
     if any(disk["source"] == link for disk in others):
         guest["disks"][vdev] = {"source": link, "state": 3, "mode": mode}
         return recorded("xl_block-attach_same_device_other_domain", vdev=_number(vdev))
-    guest["disks"][vdev] = {"source": link, "state": 3 if guest["paused"] else 4, "mode": mode}
+    guest["disks"][vdev] = {"source": link, "state": 1 if guest["paused"] else 4, "mode": mode}
     return recorded("xl_block-attach_ok")
 
 
@@ -119,7 +119,7 @@ def _xm_attach(state: dict, guest: dict, uname: str, vdev: str, mode: str) -> st
         return f"{refused} {link} does not exist."
     if any(disk["source"] == link for other in state["domains"].values() for disk in other["disks"].values()):
         return f"{refused}\nDevice /dev/sda is mounted in a guest domain,\nand so cannot be mounted now."
-    guest["disks"][vdev] = {"source": link, "state": 3 if guest["paused"] else 4, "mode": mode}
+    guest["disks"][vdev] = {"source": link, "state": 1 if guest["paused"] else 4, "mode": mode}
     return ""
 
 

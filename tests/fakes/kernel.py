@@ -90,7 +90,7 @@ def _show_back_ends(root: Path, state: dict, devices: dict[str, str]) -> None:
     """Xen's block back ends in dom0's kernel; a disk in state 3 never got a device there."""
     folder = root / "sys/bus/xen-backend/devices"
     _remove(folder)
-    names = {4: "Connected", 6: "Closed"}
+    names = {1: "InitWait", 4: "Connected", 6: "Closed"}
     for domid, domain in enumerate(state["domains"].values(), 1):
         for vdev, disk in domain["disks"].items():
             if vdev.startswith("xvd") and disk["state"] in names and disk["source"] in devices:

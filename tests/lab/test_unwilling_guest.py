@@ -1,4 +1,4 @@
-"""A guest that does not let go of its disk keeps it, and the volume stays what it is."""
+"""A guest that does not let go of its disk keeps it; one that does not take it never has it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from rig import Desk, Lab
 def test_a_guest_that_does_not_let_go_keeps_its_volume(desk: Desk, lab: Lab) -> None:
     desk.with_volume("v", "1M")
     desk.ok("attach", "7", "1M")
+    lab.hear("one-7", "dom: xvdp written")
     before = lab.leftovers()
 
     lab.guest("pause", "one-7")
@@ -19,4 +20,20 @@ def test_a_guest_that_does_not_let_go_keeps_its_volume(desk: Desk, lab: Lab) -> 
     lab.guest("unpause", "one-7")
     lab.hear("one-7", "dom: xvdp gone")
     desk.ok("detach", "7", "v", "--keep", "--yes")
+    assert lab.leftovers() == []
+
+
+def test_a_disk_that_the_guest_does_not_take_is_not_attached(desk: Desk, lab: Lab) -> None:
+    desk.with_volume("v", "1M")
+    lab.guest("pause", "one-7")
+
+    error = desk.fails(11, "attach", "7", "1M")
+
+    assert "the guest does not take or give the disk" in error
+    assert "mend that, then run onevolume recover 1" in error
+    assert desk.status("v") == "attaching"
+
+    lab.guest("unpause", "one-7")
+    desk.ok("recover", "v", "--wait")
+    assert desk.path("v")[-4:] == ["attaching", "dirty", "wiping", "free"]
     assert lab.leftovers() == []
