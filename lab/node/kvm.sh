@@ -22,8 +22,7 @@ X
     timeout 120 virsh --quiet create "/lab/$1.xml"
 }
 
-guests() { virsh list --name; }
-paused_guests() { virsh list --name --state-paused; }
+guests() { virsh --quiet list | awk '{ print $2, $3 }'; }
 guest_stop() { timeout 60 virsh --quiet destroy "$1"; }
 guest_pause() { timeout 60 virsh --quiet suspend "$1"; }
 guest_unpause() { timeout 60 virsh --quiet resume "$1"; }

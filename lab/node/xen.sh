@@ -25,15 +25,18 @@ memory = 96
 vcpus = 1
 on_crash = "destroy"
 C
+    rm -f "/lab/$1.tty"
     timeout 60 xl create -q "/lab/$1.cfg"
 }
 
-guests() { xl list; }
-paused_guests() { xl list | awk '$5 ~ /p/ { print $1 }'; }
+guests() { xl list | awk '{ print $1, $5 ~ /p/ ? "paused" : "running" }'; }
 guest_stop() { timeout 60 xl destroy "$1"; }
 guest_pause() { timeout 60 xl pause "$1"; }
 guest_unpause() { timeout 60 xl unpause "$1"; }
-guest_type() { echo "$2" > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"; } # it is xenconsoled's
+guest_type() { # into xenconsoled's terminal
+    [ -s "/lab/$1.tty" ] || xenstore-read "/local/domain/$(xl domid "$1")/console/tty" > "/lab/$1.tty"
+    echo "$2" > "$(< "/lab/$1.tty")"
+}
 guest_disks() { # xl takes ten times as long to say that nobody has one
     xenstore-list /local/domain/0/backend/vbd >/dev/null 2>&1 || return 0
     xl block-list "$1" | sed -n 's/^\([0-9]*\) .*/\1/p'

@@ -213,7 +213,10 @@ class Lab:
         return said.splitlines()
 
     def guest(self, verb: str, guest: str, *words: str) -> None:
-        """``pause``, ``unpause``, ``write`` DISK."""
+        """``pause``, ``unpause``, ``write`` DISK; ``rest``: it leaves disks alone.
+
+        A PV guest of Linux 6.1 may hang if one is taken away while it reads or writes: it rests where that comes at once.
+        """
         self._run("guest", verb, guest, *words)
 
     # -- storage server ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from rig import Desk, Lab, ended
 
 
 def test_an_attach_that_died_before_the_node_did_anything_is_undone(desk: Desk, lab: Lab) -> None:
+    lab.guest("rest", "one-7")
     desk.with_volume("v", "1M", "--dirty")
 
     desk.killed("after:opening", "attach", "7", "1M")
@@ -21,6 +22,7 @@ def test_an_attach_that_died_before_the_node_did_anything_is_undone(desk: Desk, 
 
 
 def test_the_node_is_at_work_when_the_ssh_client_or_the_whole_command_dies(desk: Desk, lab: Lab) -> None:
+    lab.guest("rest", "one-7")
     desk.with_volume("v", "1M")
 
     # Without its ssh client the command finds out by itself what the script did.

@@ -74,6 +74,7 @@ def test_a_path_is_lost_and_comes_back_while_a_guest_works(two: Desk, lab: Lab) 
 
 @pytest.mark.parametrize("moment", ["after:plugging", "before:confirming"])
 def test_an_attach_that_was_killed_is_settled(two: Desk, lab: Lab, moment: str) -> None:
+    lab.guest("rest", "one-7")
     two.ok("create", "12M", "--name", "v", "--san", "lio1")
     two.killed(moment, "attach", "7", "10M")
     two.ok("recover", "v", "--wait")

@@ -185,7 +185,7 @@ class LabSite(Site):
 
     def __init__(self) -> None:
         self.node = Node(Remote(), self.name, "xen")
-        self.run(f"/lab/seed/fresh {self.guest} {OTHER_GUEST}")
+        self.run(f"/lab/seed/fresh --resting {self.guest} {OTHER_GUEST}")
 
     @staticmethod
     def up() -> dict[str, str]:
