@@ -215,7 +215,7 @@ class Lab:
     def guest(self, verb: str, guest: str, *words: str) -> None:
         """``pause``, ``unpause``, ``write`` DISK; ``rest``: it leaves disks alone.
 
-        A PV guest of Linux 6.1 may hang if one is taken away while it reads or writes: it rests where that comes at once.
+        A PV guest of Linux 6.1 may hang if one is taken away while it reads or writes: it rests where that comes soon.
         """
         self._run("guest", verb, guest, *words)
 
