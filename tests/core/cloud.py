@@ -15,6 +15,7 @@ from typing import Any
 
 from fakes.world import World
 from forked import Forked
+from unmeasured import environment
 
 HERE = Path(__file__).resolve().parent
 LAB_ONED = HERE.parents[1] / "lab" / "oned"
@@ -62,7 +63,8 @@ class Oned:
 
     def _run(self, *words: str) -> str:
         command = [sys.executable, str(LAB_ONED), *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout
 
     def reset(self) -> None:
         new = self.folder / "reset.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unmeasured import environment
 
 from one_iscsi.frontend import Frontend
 
@@ -69,7 +70,8 @@ class Oned:
 
     @staticmethod
     def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, LAB_ONED, *arguments], check=True, text=True, capture_output=True)
+        command = [sys.executable, LAB_ONED, *arguments]
+        return subprocess.run(command, env=environment(), check=True, text=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from unmeasured import environment
 
 from one_iscsi.errors import FrontendError
 from one_iscsi.frontend import Frontend
@@ -23,7 +24,8 @@ LAB_ONED = Path(__file__).resolve().parents[2] / "lab" / "oned"
 
 
 def _lab_oned(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, LAB_ONED, *map(str, arguments)], text=True, capture_output=True)
+    command = [sys.executable, LAB_ONED, *map(str, arguments)]
+    return subprocess.run(command, env=environment(), text=True, capture_output=True)
 
 
 @pytest.fixture
