@@ -325,12 +325,7 @@ class Desk:
 
     def fails(self, code: int, *words: str) -> str:
         """The same for a command that must fail with ``code``; its one line of error."""
-        result = self(*words)
-        assert result.code == code, (result.out, result.err)
-        [line] = result.err.splitlines()
-        assert line.startswith("onevolume: ")
-        assert result.out == ""
-        return line
+        return failure(code, self(*words))
 
     def killed(self, moment: str, *words: str) -> None:
         """The same, dying by kill -9 at a moment (see killed.py)."""
@@ -371,6 +366,15 @@ def ended(process: subprocess.Popen[str]) -> Result:
     """What a command printed, once it has ended."""
     out, err = process.communicate(timeout=300)
     return sound(Result(process.returncode, out, err))
+
+
+def failure(code: int, result: Result) -> str:
+    """The one line of error of a command that had to fail with ``code``."""
+    assert result.code == code, (result.out, result.err)
+    [line] = result.err.splitlines()
+    assert line.startswith("onevolume: ")
+    assert result.out == ""
+    return line
 
 
 def sound(result: Result) -> Result:

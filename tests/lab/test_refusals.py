@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
-from rig import NODE, Desk, Lab, iqn
+from rig import NODE, Desk, Lab, ended, failure, iqn
 
 
 def test_nobody_listens_at_the_portal(desk: Desk, lab: Lab) -> None:
@@ -67,9 +69,17 @@ def test_the_vm_moves_to_another_host_in_the_middle(desk: Desk, lab: Lab) -> Non
     desk.with_volume("v", "1M")
     lab.fault("one.vm.info", mode="after", calls=1, set={"vm.7.host": "node2", "vm.7.seq": 1})
 
-    error = desk.fails(5, "attach", "7", "1M")
+    attach = desk.start("attach", "7", "1M")
+    lab.until_logged_in()
+    attach.send_signal(signal.SIGSTOP)  # until the guest, which looks once a second, has seen the disk
+    try:
+        lab.hear("one-7", "dom: xvdp size")
+    finally:
+        attach.send_signal(signal.SIGCONT)
+    error = failure(5, ended(attach))
 
     assert f"VM 7 moved from host {NODE} to node2 meanwhile: the attach was undone, try again" in error
+    lab.hear("one-7", "dom: xvdp gone")
     desk.ok("recover", "v", "--wait")
     # the guest saw it: it is never simply free again
     assert desk.path("v")[-4:] == ["attaching", "dirty", "wiping", "free"]
