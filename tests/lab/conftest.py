@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
-    # It boots a node of its own: after everything that needs this one, which has nothing to do then.
-    items.sort(key=lambda item: item.path.name == "test_kvm.py")
+    # It takes minutes, for it boots a node of its own: last, it would leave the other worker with nothing to do.
+    items.sort(key=lambda item: item.path.name != "test_kvm.py")
 
 
 @pytest.fixture(scope="session")
