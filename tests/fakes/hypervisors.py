@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from string import ascii_lowercase
+import os
 
 from fakes.recordings import recorded
-from fakes.world import Host
+from fakes.state import HostState
 
 # -- Xen --------------------------------------------------------------------------------------------------------------
 
 
-def xl(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def xl(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     with host.changing() as state:
         return _XL[arguments[0]](state, *_guest(state, arguments[1]), *arguments[2:])
 
@@ -25,7 +23,7 @@ def _guest(state: dict, domain: str) -> tuple[str, dict | None]:
 
 
 def _number(vdev: str) -> int:
-    index = ascii_lowercase.index(vdev[-1])
+    index = ord(vdev[-1]) - ord("a")
     return 202 << 8 | index << 4 if index < 16 else 1 << 28 | index << 8
 
 
@@ -45,12 +43,12 @@ def _block_list(state: dict, domain: str, guest: dict | None) -> tuple[str, str,
 def _block_attach(state: dict, domain: str, guest: dict | None, spec: str) -> tuple[str, str, int]:
     if guest is None:
         return recorded("xl_block-attach_bad_domain", domain=domain)
-    match = re.fullmatch(r"format=raw,vdev=(xvd[a-z]),access=([rw]),target=(\S+)", spec)
-    assert match, f"what would xl say to {spec}?"
-    vdev, mode, link = match.groups()
+    vdev, mode, link = (part.partition("=")[2] for part in spec.split(",")[1:])
+    assert spec == f"format=raw,vdev=xvd{vdev[-1]},access={mode},target={link}", f"what would xl say to {spec}?"
+    assert mode in ("r", "w"), f"what would xl say to {spec}?"
     if vdev in guest["disks"]:
         return recorded("xl_block-attach_duplicate_vdev_other_device")
-    if not Path(link).exists():
+    if not os.path.exists(link):
         return recorded("xl_block-attach_missing_device", vdev=vdev, link=link)
     others = [disk for other in state["domains"].values() if other is not guest for disk in other["disks"].values()]
     if any(disk["source"] == link for disk in others):
@@ -84,7 +82,7 @@ _XM_USAGE = {
 }
 
 
-def xm(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def xm(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     action, domain, *rest = arguments
     with host.changing() as state:
         name, guest = ("Domain-0", {"disks": {}}) if domain == "Domain-0" else _guest(state, domain)
@@ -106,7 +104,7 @@ def _xm_list(state: dict, domain: str, guest: dict) -> str:
 
 
 def _xm_attach(state: dict, guest: dict, uname: str, vdev: str, mode: str) -> str:
-    assert re.fullmatch(r"xvd[a-z]", vdev), f"what would xm say to {vdev}?"
+    assert vdev == f"xvd{vdev[-1]}", f"what would xm say to {vdev}?"
     assert mode in ("r", "w"), f"what would xm say to {mode}?"
     kind, _, link = uname.partition(":")
     assert kind == "phy", f"what would xm say to {uname}?"
@@ -115,7 +113,7 @@ def _xm_attach(state: dict, guest: dict, uname: str, vdev: str, mode: str) -> st
         return f'The file "{link}" is already used'
     if vdev in guest["disks"]:
         return f'The device "{vdev}" is already defined'
-    if not Path(link).exists():
+    if not os.path.exists(link):
         return f"{refused} {link} does not exist."
     if any(disk["source"] == link for other in state["domains"].values() for disk in other["disks"].values()):
         return f"{refused}\nDevice /dev/sda is mounted in a guest domain,\nand so cannot be mounted now."
@@ -132,23 +130,24 @@ def _xm_detach(state: dict, guest: dict, vdev: str) -> str:
     return ""
 
 
-def xenstore_read(host: Host, arguments: list[str]) -> tuple[str, str, int]:
-    state = host.state()
+def xenstore_read(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
+    sources = {
+        f"/local/domain/0/backend/vbd/{domid}/{_number(vdev)}/params": disk["source"]
+        for domid, guest in enumerate(host.state()["domains"].values(), 1)
+        for vdev, disk in guest["disks"].items()
+    }
     values = ""
     for path in arguments:
-        match = re.fullmatch(r"/local/domain/0/backend/vbd/(\d+)/(\d+)/params", path)
-        domains = list(state["domains"].values())
-        disks = {_number(vdev): disk for vdev, disk in domains[int(match[1]) - 1]["disks"].items()} if match else {}
-        if not match or int(match[2]) not in disks:
+        if path not in sources:
             return values, f"xenstore-read: couldn't read path {path}\n", 1
-        values += disks[int(match[2])]["source"] + "\n"
+        values += sources[path] + "\n"
     return values, "", 0
 
 
 # -- KVM --------------------------------------------------------------------------------------------------------------
 
 
-def virsh(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def virsh(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     if arguments == ["--version"]:
         return "9.0.0\n", "", 0
     words = iter(arguments)
@@ -179,7 +178,7 @@ def _attach_disk(guest: dict, options: dict, state: dict) -> tuple[str, str, int
     sources = [disk["source"] for domain in state["domains"].values() for disk in domain["disks"].values()]
     if target in guest["disks"]:
         return recorded("virsh_attach-disk_duplicate_target", target=target)
-    if not Path(source).exists():
+    if not os.path.exists(source):
         return recorded("virsh_attach-disk_missing_source", link=source)
     if source in sources:
         return recorded("virsh_attach-disk_same_source_second_target")

@@ -3,58 +3,57 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from functools import partial
-from pathlib import Path
-from string import ascii_lowercase
 
 from fakes.recordings import recorded
-from fakes.world import Host
+from fakes.state import HostState
 
 # -- initiator --------------------------------------------------------------------------------------------------------
 
 
-def iscsiadm(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def iscsiadm(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     if arguments == ["--version"]:
         return "iscsiadm version 2.1.8\n", "", 0
     assert arguments[:3] == ["-m", "node", "-T"]
     assert arguments[4] == "-p"
     iqn, portal, action = arguments[3], arguments[5], arguments[-1]
-    address, port = re.fullmatch(r"\[?([^\]]+)\]?:(\d+)", portal).groups()
-    record = Path(f"/etc/iscsi/nodes/{iqn}/{address},{port}")
+    address, _, port = portal.rpartition(":")
+    address = address.strip("[]")
+    record = f"/etc/iscsi/nodes/{iqn}/{address},{port}"
     names = {"iqn": iqn, "portal": f"{address},{port}"}
     return _ISCSIADM[action](host, record, names, address, port)
 
 
-def _new(host: Host, record: Path, names: dict, address: str, port: str) -> tuple[str, str, int]:
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)
-    record.touch(0o600)
+def _new(host: HostState, record: str, names: dict, address: str, port: str) -> tuple[str, str, int]:
+    os.makedirs(os.path.dirname(record), exist_ok=True)
+    if os.path.exists(record):
+        os.unlink(record)
     shown, _, _ = recorded("iscsiadm_node_-o_show", iqn=names["iqn"])
-    record.write_text(shown)
+    with open(os.open(record, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+        file.write(shown)
     return recorded("iscsiadm_node_-o_new", **names)
 
 
-def _show(host: Host, record: Path, names: dict, address: str, port: str) -> tuple[str, str, int]:
-    if not record.exists():
+def _show(host: HostState, record: str, names: dict, address: str, port: str) -> tuple[str, str, int]:
+    if not os.path.exists(record):
         return recorded("iscsiadm_login_unknown_record")
     return recorded("iscsiadm_node_-o_show", iqn=names["iqn"])
 
 
-def _delete(host: Host, record: Path, names: dict, address: str, port: str) -> tuple[str, str, int]:
-    if not record.exists():
+def _delete(host: HostState, record: str, names: dict, address: str, port: str) -> tuple[str, str, int]:
+    if not os.path.exists(record):
         return recorded("iscsiadm_node_-o_delete_again")
     if _session(host.state(), names["iqn"], address, port):
         return recorded("iscsiadm_node_-o_delete_logged_in", **names)
-    record.unlink(missing_ok=True)
+    os.unlink(record)
     return recorded("iscsiadm_node_-o_delete_ok")
 
 
-def _login(host: Host, record: Path, names: dict, address: str, port: str) -> tuple[str, str, int]:
-    if not record.exists():
+def _login(host: HostState, record: str, names: dict, address: str, port: str) -> tuple[str, str, int]:
+    if not os.path.exists(record):
         return recorded("iscsiadm_login_unknown_record")
-    settings = dict(re.findall(r"^(\S+) = (.*)$", record.read_text(), re.MULTILINE))  # the last one of a name wins
+    with open(record) as file:
+        settings = dict(line.strip().split(" = ", 1) for line in file if " = " in line)  # the last one of a name wins
     with host.changing() as state:
         if _session(state, names["iqn"], address, port):
             return recorded("iscsiadm_login_already_logged_in")
@@ -62,7 +61,8 @@ def _login(host: Host, record: Path, names: dict, address: str, port: str) -> tu
             refusal, target = _ask_server(server, names["iqn"], address, state["address"], settings)
             if refusal:
                 return recorded(refusal, **names)
-            initiator = Path("/etc/iscsi/initiatorname.iscsi").read_text().strip().partition("=")[2]
+            with open("/etc/iscsi/initiatorname.iscsi") as file:
+                initiator = file.read().strip().partition("=")[2]
             seen = {"initiator": initiator, "address": state["address"], "returns": True}
             target["sessions"][f"{host.name}{state['next_sid']}"] = seen
         sid = str(state["next_sid"])
@@ -109,7 +109,7 @@ def _ask_server(server: dict, iqn: str, portal: str, address: str, settings: dic
     return "", target
 
 
-def _logout(host: Host, record: Path, names: dict, address: str, port: str) -> tuple[str, str, int]:
+def _logout(host: HostState, record: str, names: dict, address: str, port: str) -> tuple[str, str, int]:
     with host.changing() as state:
         sid = _session(state, names["iqn"], address, port)
         if not sid:
@@ -124,7 +124,7 @@ def _logout(host: Host, record: Path, names: dict, address: str, port: str) -> t
             for vdev, disk in domain["disks"].items():
                 if f"-iscsi-{names['iqn']}-lun-" in disk["source"] and f"ip-{address}:{port}-" in disk["source"]:
                     state["lost"].append(f"{guest}:{vdev}")
-    return recorded("iscsiadm_logout_ok", **names, sid=sid)
+    return recorded("iscsiadm_logout_ok", **names, sid=f"sid: {sid}")
 
 
 _ISCSIADM = {"new": _new, "show": _show, "delete": _delete, "--login": _login, "--logout": _logout}
@@ -139,14 +139,15 @@ def _session(state: dict, iqn: str, address: str, port: str) -> str:
 
 def _free_device(state: dict) -> str:
     taken = {session["device"] for session in state["sessions"].values()}
-    names = ["sd" + first + second for first in ["", *ascii_lowercase] for second in ascii_lowercase]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    names = ["sd" + first + second for first in ["", *letters] for second in letters]
     return next(name for name in names if name not in taken)
 
 
 # -- several paths ----------------------------------------------------------------------------------------------------
 
 
-def multipathd(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def multipathd(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     with host.changing() as state:
         if not state["find_multipaths"]:
             return recorded("multipathd_show_daemon_not_running")
@@ -182,7 +183,7 @@ def _resize_map(state: dict, name: str) -> tuple[str, str, int]:
     if name not in state["maps"]:
         return recorded("multipathd_resize_map_absent")
     found = state["maps"][name]
-    found["size"] = min(session["size"] for session in map(partial(session_of, state), found["paths"]))
+    found["size"] = min(session_of(state, path)["size"] for path in found["paths"])
     return recorded("multipathd_resize_map_ok")
 
 
@@ -194,11 +195,11 @@ _MULTIPATHD = {
 }
 
 
-def multipath(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def multipath(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     option, name = arguments
     with host.changing() as state:
         if option == "-a":
-            session = session_of(state, Path(name).name)
+            session = session_of(state, os.path.basename(name))
             if state["blacklist"] or not session:
                 return recorded("multipath_-a_blacklisted")
             state["wwids"] = [*{*state["wwids"], _map_name(session)}]
@@ -212,7 +213,7 @@ def multipath(host: Host, arguments: list[str]) -> tuple[str, str, int]:
         return recorded("multipath_-f_ok")
 
 
-def dmsetup(host: Host, arguments: list[str]) -> tuple[str, str, int]:
+def dmsetup(host: HostState, arguments: list[str]) -> tuple[str, str, int]:
     action, name, sector, message = arguments
     assert (action, sector, message) == ("message", "0", "fail_if_no_path")
     with host.changing() as state:

@@ -1,24 +1,21 @@
 """A world of fake hosts and targets in one folder, for tests and for the fake programs that live in it.
 
-    tgt.json              the storage server, as the fake tgtadm of tests/san keeps it; disks/ are its backing files
-    hosts/NAME/           root/ is mounted over a host's real /sys, /dev, /run, /etc/iscsi, /var/tmp; state.json, bin/
-    faults.json           what goes wrong next; calls.log: every program that ran, and what it was given
+    tgt                   the storage server, as the fake tgtadm of tests/san keeps it; disks/ are its backing files
+    hosts/NAME/           root/ is mounted over a host's real /sys, /dev, /run, /etc/iscsi, /var/tmp; state, bin/
+    faults                what goes wrong next; calls.log: every program that ran, and what it was given
 
-Everything is in files and changed under one lock, so that programs can be killed at any point, and many run at once.
+Everything is in files and changed under locks, so that programs can be killed at any point, and many run at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import re
 import sys
-import time
 from pathlib import Path
 
-from fakes.kernel import make_dev, put, show
+from fakes.kernel import make_dev
+from fakes.state import HostState, WorldState, dump, load
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -44,7 +41,7 @@ exit $code
 """
 _ENTER = """#!/bin/bash
 set -e
-for part in sys dev etc/iscsi var/tmp run; do mount --bind {host}/root/$part /$part; done
+mount -aT {host}/fstab
 export PATH={host}/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec "$@"
 """
@@ -55,12 +52,12 @@ from fakes.programs import run
 run({world!r}, {host!r})
 """
 
-#: A program of this text is tests/san/fake/tgtadm.py, imported: what is run is compiled each time.
-TGTADM = f"""#!{sys.executable} -IS
+# What is imported need not be compiled each time.
+_SERVER_PROGRAM = """#!{python} -IS
 import sys
-sys.path.insert(0, {str(TESTS / "san" / "fake")!r})
-import tgtadm
-sys.exit(tgtadm.main())
+sys.path[:0] = {folder!r}, {tests!r}
+import {name}
+sys.exit({name}.main())
 """
 
 
@@ -73,11 +70,18 @@ def use_shell(folder: Path, shell: str) -> None:
     program.chmod(0o755)
 
 
-class World:
+def make_program(folder: Path, name: str) -> None:
+    """Put a program of a storage server, a module of tests/san/fake, into this folder."""
+    places = {"folder": str(TESTS / "san" / "fake"), "tests": str(TESTS)}
+    _executable(folder / name, _SERVER_PROGRAM.format(python=sys.executable, name=name, **places))
+
+
+class World(WorldState):
     """The world in ``folder``. ``env`` is what a process of the front end needs to live in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+        super().__init__(str(folder))
+        self.folder = folder
 
     @classmethod
     def create(cls, folder: Path) -> World:
@@ -85,11 +89,12 @@ class World:
         (world.folder / "hosts").mkdir(parents=True)
         (world.folder / "disks").mkdir()
         state = {"down": False, "silent": [], "targets": {}, "accounts": {}, "places": {}}
-        (world.folder / "tgt.json").write_text(json.dumps(state))
-        world._write("faults.json", [])
+        (world.folder / "tgt").write_text(dump(state))
+        (world.folder / "faults").write_text(dump([]))
         _executable(world.folder / "ssh", _SSH.format(world=world.folder))
         (world.folder / "bin").mkdir()
-        _executable(world.folder / "bin" / "tgtadm", TGTADM)
+        for name in ("tgtadm", "targetctl"):
+            make_program(world.folder / "bin", name)
         _executable(world.folder / "bin" / "ip", '#!/bin/sh\necho "local $4 dev lo"\n')  # every address is its own
         for tool in ("vgs", "lvs", "lvcreate", "lvextend", "lvremove"):
             (world.folder / "bin" / tool).symlink_to(TESTS / "san" / "fake" / "lvm")
@@ -101,29 +106,11 @@ class World:
         return {
             "SSH": str(self.folder / "ssh"),
             "ONE_LOCATION": str(TESTS.parent / "lab" / "opennebula"),
-            "FAKE_TGT": str(self.folder / "tgt.json"),
+            "FAKE_TGT": str(self.folder / "tgt"),
             "PATH": f"{self.folder / 'bin'}:{TESTS / 'san' / 'fake'}:{os.environ['PATH']}",
         }
 
     # -- the storage server ------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def tgt(self):
-        """The storage server's state, to be changed: ``down``, ``silent`` (addresses of portals), ``targets`` by tid,
-        ``accounts``, ``places`` (the bytes of its volume groups, thin pools and folders, by ``San.location``)."""
-        with (self.folder / "tgt.json").open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            state = json.load(file)
-            yield state
-            file.seek(0)
-            file.truncate()
-            json.dump(state, file)
-
-    @contextlib.contextmanager
-    def target(self, iqn: str):
-        """One target, to be changed; None if there is none of this name."""
-        with self.tgt() as state:
-            yield next((target for target in state["targets"].values() if target["iqn"] == iqn), None)
 
     def add_target(self, iqn: str, size: int, access: tuple[str, ...] = ("ALL",), **more: object) -> None:
         """Offer a target with an identity of its own. ``more``: ``appears=SECONDS`` until an initiator has the disk."""
@@ -158,13 +145,15 @@ class World:
         for part in (*(f"sys/{folder}" for folder in folders), "etc/iscsi", "var/tmp", "run/udev"):
             (host.root / part).mkdir(parents=True)
         (host.root / "run/udev/control").touch()
-        make_dev(host.root / "dev")
+        make_dev(f"{host.root}/dev")
         (host.root / "etc/iscsi/initiatorname.iscsi").write_text(f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n")
         (host.folder / "bin").mkdir()
         for program in COMMON_PROGRAMS + MULTIPATH_PROGRAMS + PROGRAMS[kind]:
             text = _PROGRAM.format(python=sys.executable, tests=str(TESTS), world=str(self.folder), host=name)
             _executable(host.folder / "bin" / program, text)
         _executable(host.folder / "enter", _ENTER.format(host=host.folder))
+        parts = ("sys", "dev", "etc/iscsi", "var/tmp", "run")
+        (host.folder / "fstab").write_text("".join(f"{host.root}/{part} /{part} none bind\n" for part in parts))
         basics = {"kind": kind, "address": address, "next_sid": 1, "sessions": {}, "domains": {}, "lost": []}
         lvm = 'global_filter=["r|^/dev/disk/by-path/.*-iscsi-.*|"]\nuse_devicesfile=0\n'
         multipath = {"find_multipaths": "strict", "wwids": [], "maps": {}, "blacklist": False}
@@ -195,92 +184,24 @@ class World:
         with it instead of doing anything (``after``: having done everything)."""
         which = {"program": program, "arguments": arguments, "host": host, "times": times}
         fault = {**which, "code": code, "stderr": stderr, "delay": delay, "after": after}
-        with self.locked():
-            self._write("faults.json", [*self._read("faults.json"), fault])
-
-    def next_fault(self, host: str, program: str, arguments: str) -> dict | None:
-        with self.locked():
-            faults = self._read("faults.json")
-            for fault in faults:
-                fits = fault["program"] == program and fault["host"] in ("", host)
-                if fits and fault["times"] and re.search(fault["arguments"], arguments):
-                    fault["times"] -= 1
-                    self._write("faults.json", faults)
-                    return fault
-        return None
-
-    def log_call(self, host: str, program: str, arguments: list[str]) -> None:
-        with (self.folder / "calls.log").open("a") as log:
-            log.write(json.dumps([round(time.time(), 3), host, program, *arguments]) + "\n")
+        with self.faults() as faults:
+            faults.append(fault)
 
     def calls(self, program: str = "") -> list[list[str]]:
         """``[host, program, argument…]`` of every call so far, or of those of one program."""
         with contextlib.suppress(FileNotFoundError):
             lines = (self.folder / "calls.log").read_text().splitlines()
-            return [call for _, *call in map(json.loads, lines) if program in ("", call[1])]
+            return [call for _, *call in map(load, lines) if program in ("", call[1])]
         return []
 
-    # -- files -----------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def locked(self):
-        with (self.folder / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def _read(self, name: str):
-        return json.loads((self.folder / name).read_text())
-
-    def _write(self, name: str, value: object) -> None:
-        put(self.folder / name, json.dumps(value, indent=1))
-
-
-class Host:
-    """A fake host. Its state: ``sessions`` (number → iqn, address, port, device, size…), ``domains`` (name → paused,
-    disks: target → source, state, mode), ``lost`` (disks that guests lost by a logout, which must never be),
-    ``find_multipaths`` (empty: multipathd does not run), ``wwids`` (what it is to join), ``maps`` (name → number, uuid,
-    paths, size, queues), ``shows_states`` (the kernel shows how far Xen's back ends are)."""
+class Host(HostState):
+    """A fake host."""
 
     def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.name = name
+        super().__init__(world, name)
         self.folder = world.folder / "hosts" / name
         self.root = self.folder / "root"
-
-    def state(self) -> dict:
-        return json.loads((self.folder / "state.json").read_text())
-
-    def save(self, state: dict) -> None:
-        put(self.folder / "state.json", json.dumps(state, indent=1))
-
-    @contextlib.contextmanager
-    def changing(self):
-        """The state, to be changed; written back, and shown in /sys and /dev, when the block ends."""
-        with self.world.locked():
-            state = self.state()
-            yield state
-            self._drop_paths(state)
-            self.save(state)
-            show(self.root, state)
-
-    def _drop_paths(self, state: dict) -> None:
-        """A disk that is gone is no path any more, a map without one goes unless a guest has it."""
-        disks = {session["device"] for session in state["sessions"].values()}
-        for name, found in list(state["maps"].items()):
-            found["paths"] = [path for path in found["paths"] if path in disks]
-            if not found["paths"]:
-                state["lost"] += self.openers(state, found)
-                if not self.openers(state, found):
-                    del state["maps"][name]
-
-    @staticmethod
-    def openers(state: dict, found: dict) -> list[str]:
-        """The guests' disks that are this map."""
-        link = f"/dev/disk/by-id/dm-uuid-{found['uuid']}"
-        guests = [(name, *disk) for name, guest in state["domains"].items() for disk in guest["disks"].items()]
-        return [
-            f"{name}:{to}" for name, guest in guests for to, disk in guest["disks"].items() if disk["source"] == link
-        ]
 
     # -- what tests do and ask ---------------------------------------------------------------------------------------
 

@@ -207,8 +207,8 @@ def test_a_map_that_others_hold_keeps_the_sessions(xen: FakeSite) -> None:
     assert error.code == "delete-failed"
     assert "map in use" in str(error)
     assert xen.host.sessions() == [volume.iqn] * 2
-    with xen.world.locked():
-        xen.world._write("faults.json", [])
+    with xen.world.faults() as faults:
+        faults.clear()
     xen.detach(volume)
     assert xen.host.remains() == {}
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fakes.world import make_program
 from initiator import initiator_name, log_in, log_out
 from rig import SAN, Lab
 from worlds import OPENNEBULA, Refused, Stumbling
@@ -208,6 +209,7 @@ class FakeLio(Stumbling, LioWorld):
         self._unpack()
         for tool in ("mkdir", "rmdir", "ln", "rm", "tee"):
             (self.tools / tool).symlink_to(HERE / "fake" / "configfs")
+        make_program(self.tools, "targetctl")
         for tool in ("lvs", "vgs", "lvcreate", "lvextend", "lvremove"):
             (self.tools / tool).symlink_to(HERE / "fake" / "lvm")
         self.machine = subprocess.Popen(

@@ -4,7 +4,6 @@ the real tgtd, by ssh as oneadmin."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fakes.maker import Maker
-from fakes.world import TGTADM, World
+from fakes.state import dump, load
+from fakes.world import World, make_program
 
 from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal
@@ -111,10 +111,9 @@ class Fake(Stumbling):
 
     def __init__(self, directory: Path, patch: Any) -> None:
         super().__init__(directory)
-        self.state = directory / "tgt.json"
+        self.state = directory / "tgt"
         self.write({"down": False, "targets": {}, "accounts": {}})
-        (self.tools / "tgtadm").write_text(TGTADM)
-        (self.tools / "tgtadm").chmod(0o755)
+        make_program(self.tools, "tgtadm")
         self.etc, self.room = places(directory)
         path = f"{self.tools}:{HERE / 'fake'}:{os.environ['PATH']}"
         (self.tools / "ssh").write_text(_SSH.format(etc=self.etc, path=path))
@@ -131,10 +130,10 @@ class Fake(Stumbling):
         return files(self.room, self.etc / "conf.d")
 
     def read(self) -> Any:
-        return json.loads(self.state.read_text())
+        return load(self.state.read_text())
 
     def write(self, state: Any) -> None:
-        self.state.write_text(json.dumps(state))
+        self.state.write_text(dump(state))
 
     @contextlib.contextmanager
     def target(self, number: int) -> Iterator[Any]:

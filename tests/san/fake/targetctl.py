@@ -1,6 +1,5 @@
-#!/usr/bin/env -S python3 -IS
-"""targetctl save [FILE]: what LIO has, in rtslib's words, as far as our scripts read them, and, so that a restart can bring
-it back, all of it as it is.
+"""targetctl save [FILE]: what LIO has, in rtslib's words, as far as our scripts read them, and, so that a restart can
+bring it back, all of it as it is.
 """
 
 import base64
@@ -67,6 +66,3 @@ def main():
     os.umask(0o077)
     file = Path(rest[0] if rest else "/etc/rtslib-fb-target/saveconfig.json")
     file.write_text(json.dumps(found, sort_keys=True, indent=2) + "\n")
-
-
-main()
