@@ -62,10 +62,12 @@ import os, socket
 here = socket.socket(socket.AF_UNIX)
 here.bind("\\0ISCSIADM_ABSTRACT_NAMESPACE")
 here.listen()
-if os.fork() == 0:
+child = os.fork()
+if child:
+    open("{dir}/pid", "w").write(str(child))
+else:
     os.setsid()
     [os.dup2(os.open(os.devnull, os.O_RDWR), stream) for stream in range(3)]
-    open("{dir}/pid", "w").write(str(os.getpid()))
     here.accept()
 '
 """,
