@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
-    # It takes minutes, for it boots a node of its own: last, it would leave the other worker with nothing to do.
-    items.sort(key=lambda item: item.path.name != "test_kvm.py")
+    # What boots a node of its own comes first: at the end both workers would boot one, or one wait for the other.
+    items.sort(key=lambda item: (item.path.name != "test_kvm.py", item.path.name != "test_storage_servers.py"))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,15 @@ class Lab:
     def down(self) -> None:
         """Away with the node, too."""
         self._run("down", self.machine.name)
+
+    @contextmanager
+    def for_a_while(self) -> Iterator[Lab]:
+        """Running, and away with it afterwards: each node takes memory."""
+        with ExitStack() as stack:
+            stack.callback(self.down)
+            self.start()
+            stack.callback(self.close)
+            yield self
 
     def clean(self) -> None:
         """The state every test begins with."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,9 @@ from rig import KVM, MIB, NODE, PORTAL, XEN, Desk, Lab, iqn, wrong
 
 @pytest.fixture
 def lab(tmp_path: Path, running_lab: Lab) -> Iterator[Lab]:
-    """A node that is there for one test only: it takes as much memory as the other. ssh knows both."""
+    """A node that is there for one test only. ssh knows both."""
     running_lab.clean()
-    kvm = Lab(tmp_path, KVM)
-    with ExitStack() as stack:
-        stack.callback(kvm.down)
-        kvm.start()
-        stack.callback(kvm.close)
+    with Lab(tmp_path, KVM).for_a_while() as kvm:
         both = [f"Include {each.env['ONE_ISCSI_LAB_RUN']}/ssh_config\n" for each in (kvm, running_lab)]
         (tmp_path / "ssh_config").write_text("".join(both))
         kvm.env["SSH"] = f"ssh -F {tmp_path}/ssh_config"
