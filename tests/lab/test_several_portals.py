@@ -72,12 +72,12 @@ def test_a_path_is_lost_and_comes_back_while_a_guest_works(two: Desk, lab: Lab) 
     assert leftovers(lab) == []
 
 
-@pytest.mark.parametrize("moment", ["after:plugging", "before:confirming"])
-def test_an_attach_that_was_killed_is_settled(two: Desk, lab: Lab, moment: str) -> None:
+def test_attaches_that_were_killed_are_settled(two: Desk, lab: Lab) -> None:
     lab.guest("rest", "one-7")
     two.ok("create", "12M", "--name", "v", "--san", "lio1")
-    two.killed(moment, "attach", "7", "10M")
-    two.ok("recover", "v", "--wait")
-    if two.status("v") == "in_use":
-        two.ok("detach", "7", "v", "--keep", "--yes")
-    assert leftovers(lab) == []
+    for moment in ("after:plugging", "before:confirming"):
+        two.killed(moment, "attach", "7", "--volume", "v")
+        two.ok("recover", "v", "--wait")
+        if two.status("v") == "in_use":
+            two.ok("detach", "7", "v", "--keep", "--yes")
+        assert leftovers(lab) == []
