@@ -14,6 +14,27 @@ say() { printf '[%3d s] %s\n' "$SECONDS" "$*" >&2; }
 # $SSH is split at blanks by those who use it, and QEMU splits its list of boot modules at commas.
 case $cache in *[[:space:],]*) die "the cache directory must have no blank or comma in its name: $cache";; esac
 
+# install_packages PACKAGE…: those that are missing. Two of the lab's commands may do so at once; apt-get may not.
+install_packages() {
+    local missing=() package
+    for package; do
+        case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
+            installed) ;;
+            *) missing+=("$package");;
+        esac
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "missing packages (run once as root): ${missing[*]}"
+    say "installing ${missing[*]} ..."
+    (
+        flock -w 900 7 || die "another apt-get of the lab does not end"
+        {
+            apt-get -q update &&
+                DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
+        } > "$cache/apt.log" 2>&1 7>&- || { tail -n 20 "$cache/apt.log" >&2; die "apt-get failed"; }
+    ) 7> "$cache/lock-apt"
+}
+
 use_node() { # use_node NAME: sets node and run
     case $1 in
         *[!a-z0-9-]* | [!a-z]* | '') die "not a node's name: '$1' (small letters, digits, '-')";;
