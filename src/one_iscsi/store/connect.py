@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-import peewee
-
 from one_iscsi.errors import StoreError
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """What is imported here does not find ``module``, unless it is there already."""
+    found = sys.modules.setdefault(module, None)  # type: ignore[arg-type]
+    yield
+    if not found:
+        del sys.modules[module]
+
+
+with _without("pymysql"):  # peewee imports every driver it finds, and this one takes as long as peewee itself
+    import peewee
 
 _FORMS = "give sqlite:////var/lib/one/one_iscsi.db or mysql://user:password@host:3306/database (percent-encoded)"
 _TIMEOUT = 10.0
@@ -82,6 +96,9 @@ def create_file(path: Path) -> None:
 
 
 def _mysql(parts: SplitResult, timeout: float, socket: str | None) -> Connection:
+    import pymysql
+
+    peewee.mysql = pymysql  # type: ignore[attr-defined]
     name = parts.path.strip("/")
     seconds = max(1, round(timeout))
     database = peewee.MySQLDatabase(
