@@ -26,6 +26,8 @@ LOOKING = Path(__file__).with_name("scripts") / "looking.sh"
 _LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 # The wrappers use $SSH HOST without quotes: a name must be one word and no option.
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@%-]*")
+_SHELL = """trap '' HUP PIPE; command -v dash >/dev/null && set dash || set bash -c 'eval "$(cat)"';"""
+_STOPPED = 124  # how timeout(1) ends at its limit
 _SLACK = 10  # seconds a machine under load may need besides the script: start of bash and ssh, the way back
 
 
@@ -75,11 +77,11 @@ class Remote:
             code, output = self._ssh(host, label, script, limit)
         if code is None:
             raise RemoteFailure("timeout", "no answer in time")
+        if code == _STOPPED:
+            raise RemoteFailure("timeout", f"the script was stopped after {limit} s")
         answer = parse(output)
         if answer is None:
             raise RemoteFailure("unknown", f"the script ended without an answer (exit code {code})")
-        if answer.error and answer.error[0] == "timeout":
-            raise RemoteFailure(*answer.error)
         return answer
 
     def wrappers(self) -> Path:
@@ -121,28 +123,20 @@ def wrap(values: Mapping[str, str], parts: tuple[str, ...], limit: int) -> str:
     """The text sent for a script: a line that limits it, and the script as a function that its last line calls.
 
     Hence any cut-off beginning is a syntax error or a definition nobody calls. The shell of a login reads what comes
-    by ssh byte by byte, a system call for each: it gets the first line only, and leaves before it would read more. The
+    by ssh byte by byte, a system call for each: it gets the first line only, and gives way to what reads the rest. The
     rest is read within the limit, so a text that comes too late is not run at all; it is never in an argument, in a
     variable of the environment or in a file. Where there is dash it is run by that: a detach takes a tenth less than
     with bash, which has to be fed by ``cat`` lest it reads byte by byte, too.
     """
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     script = "\n".join([common(), *map(compact, parts)])
-    return f"""{_limited(limit)}
+    return f"""{_SHELL} exec timeout -k 5 {limit} "$@"
 one_iscsi() {{
 {assignments}{script}
 main </dev/null && printf "%s\\n" END=ok
 }}
 one_iscsi
 """
-
-
-def _limited(limit: int) -> str:
-    too_late = f"124 | 137) echo 'ERROR=timeout the script was stopped after {limit} s' ;;"
-    return (
-        """trap '' HUP PIPE; command -v dash >/dev/null && set dash || set bash -c 'eval "$(cat)"'; """
-        f"""timeout -k 5 {limit} "$@"; case $? in {too_late} esac; exit"""
-    )
 
 
 def common() -> str:

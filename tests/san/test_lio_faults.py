@@ -112,7 +112,7 @@ def test_a_killed_creation_can_be_finished(fake_lio: FakeLio, vol: Volume) -> No
     fake_lio.use("lvm")
     made = []
     for code in stumbles(fake_lio, "kill", "stays", lambda: fake_lio.server.create(vol, SCSI_ID)):
-        assert code == "timeout"
+        assert code == "unknown"
         made.append(fake_lio.server.create(vol, SCSI_ID))
         fake_lio.restart()
         made.append(fake_lio.server.target(vol))
@@ -122,7 +122,7 @@ def test_a_killed_creation_can_be_finished(fake_lio: FakeLio, vol: Volume) -> No
 def test_a_creation_the_power_failed_in_can_be_removed(fake_lio: FakeLio, vol: Volume) -> None:
     fake_lio.use("lvm")
     for code in stumbles(fake_lio, "kill", "fails", lambda: fake_lio.server.create(vol, SCSI_ID)):
-        assert code == "timeout"
+        assert code == "unknown"
         fake_lio.server.remove(vol)
         assert fake_lio.left() == []
         fake_lio.restart()

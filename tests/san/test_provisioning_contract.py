@@ -330,7 +330,7 @@ def test_a_killed_creation_can_be_finished_or_removed(fake: Fake, vol: Volume) -
     for number in range(1, count + 1):
         for finish in (True, False):
             fake.at_call(number, "kill")
-            assert code_of(fake.server.create, vol, SCSI_ID) == "timeout"
+            assert code_of(fake.server.create, vol, SCSI_ID) == "unknown"
             fake.at_call()
             if finish:
                 assert fake.server.create(vol, SCSI_ID) == made
@@ -346,7 +346,7 @@ def test_a_killed_removal_can_be_finished(fake: Fake, vol: Volume) -> None:
         fake.server.create(vol, SCSI_ID)
         fake.server.open(vol, [ELSEWHERE], HOST)
         fake.at_call(number, "kill")
-        assert code_of(fake.server.remove, vol) == "timeout"
+        assert code_of(fake.server.remove, vol) == "unknown"
         fake.at_call()
         fake.server.remove(vol)
         assert left(fake) == [], f"killed at command {number}"
@@ -358,6 +358,6 @@ def test_a_killed_growth_can_be_finished(fake: Fake, vol: Volume) -> None:
     for number in range(1, count + 1):
         size = (9 + number) * MIB
         fake.at_call(number, "kill")
-        assert code_of(fake.server.grow, vol, size) == "timeout"
+        assert code_of(fake.server.grow, vol, size) == "unknown"
         fake.at_call()
         assert fake.server.grow(vol, size) == replace(made, size_bytes=size), f"killed at command {number}"
