@@ -14,7 +14,8 @@ say() { printf '[%3d s] %s\n' "$SECONDS" "$*" >&2; }
 # $SSH is split at blanks by those who use it, and QEMU splits its list of boot modules at commas.
 case $cache in *[[:space:],]*) die "the cache directory must have no blank or comma in its name: $cache";; esac
 
-# install_packages PACKAGE…: those that are missing. Two of the lab's commands may do so at once; apt-get may not.
+# install_packages PACKAGE…: those that are missing; no service starts by itself. Two of the lab's commands may do so at
+# once; apt-get may not.
 install_packages() {
     local missing=() package
     for package; do
@@ -28,6 +29,8 @@ install_packages() {
     say "installing ${missing[*]} ..."
     (
         flock -w 900 7 || die "another apt-get of the lab does not end"
+        policy=/usr/sbin/policy-rc.d
+        [ -e $policy ] || { trap "rm $policy" EXIT; install -m 755 <(printf '#!/bin/sh\nexit 101\n') $policy; }
         {
             apt-get -q update &&
                 DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
