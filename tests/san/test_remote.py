@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,25 +122,26 @@ def test_when_nobody_waits_any_longer_ssh_is_gone_and_the_script_ends_by_itself(
 
 
 def test_a_secret_is_in_no_list_of_processes(host: str) -> None:
-    seen: list[str] = []
     stop = threading.Event()
 
-    def look() -> None:
+    def look() -> list[str]:
+        seen = []
         while not stop.is_set():
-            for path in [*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")]:
-                try:
-                    if SECRET.encode() in path.read_bytes():
-                        seen.append(str(path))
-                except OSError:
-                    continue
+            for process in Path("/proc").glob("[0-9]*"):
+                for path in (process / "cmdline", process / "environ"):
+                    with contextlib.suppress(OSError):  # it ended
+                        if SECRET.encode() in path.read_bytes():
+                            seen.append(str(path))
+        return seen
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    answer = run(host, 'main() { sleep 1; say LENGTH "${#CHAP}"; }', CHAP=SECRET)
-    stop.set()
-    thread.join()
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(look)
+        try:
+            answer = run(host, 'main() { sleep 1; say LENGTH "${#CHAP}"; }', CHAP=SECRET)
+        finally:
+            stop.set()
     assert answer.get("LENGTH") == str(len(SECRET))
-    assert seen == []
+    assert looking.result() == []
 
 
 def test_no_exception_or_output_tells_a_secret(host: str, capfd: pytest.CaptureFixture[str]) -> None:
