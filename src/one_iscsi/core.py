@@ -16,6 +16,7 @@ from one_iscsi.remote import Remote
 from one_iscsi.store import Actor, Store
 
 if TYPE_CHECKING:  # imported where they are needed: a listing must not pay for them
+    from one_iscsi.asking import Asker
     from one_iscsi.frontend import Frontend
     from one_iscsi.nodes import Node
     from one_iscsi.san import StorageServer
@@ -31,6 +32,7 @@ class Core:
     """One command's view of the world.
 
     ``report`` gets a line for every step that takes time, ``warn`` one for what went wrong beside the command's work.
+    ``asker`` is who asks oned, if that was started already.
     """
 
     store: Store
@@ -38,6 +40,7 @@ class Core:
     report: Callable[[str], None] = _silent
     warn: Callable[[str], None] = _silent
     config: Config = field(default_factory=Config)
+    asker: Asker | None = None
 
     @cached_property
     def remote(self) -> Remote:
@@ -49,7 +52,7 @@ class Core:
         """oned; FrontendError if this user has no OpenNebula session."""
         from one_iscsi.frontend import Frontend
 
-        return Frontend.from_environment(self.config.oned_timeout)
+        return Frontend.from_environment(self.config.oned_timeout, self.asker)
 
     @cached_property
     def key(self) -> Key:

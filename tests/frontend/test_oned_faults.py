@@ -50,7 +50,6 @@ def nobody() -> str:
 
 
 def _error(ask: Callable[[Frontend], object], frontend: Frontend) -> FrontendError:
-    frontend._connect()  # the import is not part of the limit
     began = time.monotonic()
     with pytest.raises(FrontendError) as caught:
         ask(frontend)
@@ -58,7 +57,7 @@ def _error(ask: Callable[[Frontend], object], frontend: Frontend) -> FrontendErr
     assert caught.value.exit_code == 7
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert caught.value.__suppress_context__  # no second traceback below the one line
+    assert caught.value.__suppress_context__ or not caught.value.__context__  # no second traceback below the one line
     return caught.value
 
 

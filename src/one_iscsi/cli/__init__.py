@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from one_iscsi.asking import Asker
 from one_iscsi.errors import OneIscsiError, SetupError
 
 #: Exit codes besides those of ``one_iscsi.errors``.
 BUG, INTERRUPTED = 70, 130
+
+#: These ask oned whatever their arguments are.
+_ASK_ONED = ("attach", "detach")
 
 
 def command() -> NoReturn:
@@ -20,6 +25,7 @@ def command() -> NoReturn:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # whoever started us closed it: nothing else shall get its number
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    gc.disable()  # looking for garbage takes a tenth of a short command, and finds none
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # that it cannot be written was told
@@ -29,10 +35,20 @@ def command() -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    from one_iscsi.cli.parser import build
+    words = sys.argv[1:] if arguments is None else arguments
+    asker = Asker()
 
-    options = build().parse_args(arguments)
-    return run(lambda: options.run(options))
+    def work() -> int | None:
+        if words[:1] and words[0] in _ASK_ONED:
+            asker.start()  # it gets ready while we do
+        from one_iscsi.cli.parser import build
+
+        options = build().parse_args(words)
+        options.asker = asker
+        code: int | None = options.run(options)
+        return code
+
+    return run(work)
 
 
 def run(work: Callable[[], int | None]) -> int:

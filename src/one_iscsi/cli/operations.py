@@ -76,7 +76,7 @@ def attach(options: Namespace) -> None:
         raise BadInput("give either SIZE or --volume", "see onevolume attach --help")
     if options.volume and options.pool:
         raise BadInput("--pool chooses among free volumes, --volume names one", "leave one of them out")
-    with core() as here:
+    with core(options.asker) as here:
         request = attaching.Request(
             vm=options.vm,
             size_bytes=parse_size(options.size) if options.size else 0,
@@ -103,7 +103,7 @@ def attach(options: Namespace) -> None:
 def detach(options: Namespace) -> None:
     """``onevolume detach``."""
     then = states.KEEP if options.keep else states.RELEASE
-    with core() as here:
+    with core(options.asker) as here:
         wiping.collect(here)
         plan = detaching.plan(here, options.vm, options.volume)
         confirm(_explain(plan, options.keep), options.yes)

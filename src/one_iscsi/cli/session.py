@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from one_iscsi import config
+from one_iscsi.asking import Asker
 from one_iscsi.core import Core
 from one_iscsi.errors import BadInput, NotAllowed
 from one_iscsi.model import Chap
@@ -23,8 +24,11 @@ _LONGEST_RANGE = 10_000
 
 
 @contextmanager
-def core() -> Iterator[Core]:
-    """The core over the configured database, telling its steps on a terminal and its warnings anywhere."""
+def core(asker: Asker | None = None) -> Iterator[Core]:
+    """The core over the configured database, telling its steps on a terminal and its warnings anywhere.
+
+    ``asker`` is who asks oned, if that was started already.
+    """
     configured = config.load()
     with Store.open(configured.database) as store:
         yield Core(
@@ -33,6 +37,7 @@ def core() -> Iterator[Core]:
             report=_tell if sys.stderr.isatty() else lambda _: None,
             warn=warn,
             config=configured,
+            asker=asker,
         )
 
 
