@@ -24,12 +24,19 @@ disk_is_ready() {
     find_disk && read -r sectors <"/sys/block/$device/size" && [ "$sectors" -gt 0 ]
 }
 
+# vpd_pg80 has 0, 80 (hexadecimal), 0, the number of bytes that follow, and the serial. `read` drops zeros, also those at
+# the end of a serial, and takes a length of 10 for the end of a line.
+read_serial() {
+    read -r serial
+    serial=${serial#?}
+    if [ -n "$serial" ]; then serial=${serial#?}; else read -r serial; fi
+}
+
 check_identity() {
     bytes=$((sectors * 512))
     [ "$WANTED_SIZE" = 0 ] || [ "$bytes" = "$WANTED_SIZE" ] ||
         give_up wrong-size "$device has $bytes bytes instead of $WANTED_SIZE"
-    # vpd_pg80: a header of four bytes, then the serial, which may be padded with blanks, or with zeros, which $( ) drops
-    serial=$(tail -c +5 "/sys/block/$device/device/vpd_pg80")
+    read_serial <"/sys/block/$device/device/vpd_pg80"
     serial=${serial#"${serial%%[! ]*}"} serial=${serial%"${serial##*[! ]}"}
     [ -z "$WANTED_SERIAL" ] || [ "$serial" = "$WANTED_SERIAL" ] ||
         give_up wrong-serial "$device has the serial '$serial' instead of '$WANTED_SERIAL'"

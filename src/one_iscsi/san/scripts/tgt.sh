@@ -35,32 +35,51 @@ tgt_unless_gone() {
     tgtadm "$@" || [ $? -eq 22 ] || tgt "$@"
 }
 
-# show: see target.sh.
+# show: see target.sh. tgtadm tells of every target, in lines whose indentation grows. Attach and detach look often: no
+# process of its own goes through them, nor does the shell look closely at those of other targets.
 show() {
     tgt --op show --mode target
-    shown=$(printf '%s\n' "$out" | awk -v iqn="$IQN" -v nobody=$NOBODY '
-        /^Target / {
-            tid = $2; sub(":", "", tid)
-            ours = iqn == "" || $3 == iqn
-            if (ours) print "TARGET=" tid "\t" $3
-            next
-        }
-        !ours { next }
-        /^    [A-Z]/ { section = $1 " " $2; next }
-        section == "I_T nexus" && $1 == "I_T" { sid = $3 }
-        section == "I_T nexus" && $1 == "Initiator:" { initiator = $2 }
-        section == "I_T nexus" && $1 == "Connection:" { cid = $2 }
-        section == "I_T nexus" && $1 == "IP" { print "SESSION=" sid "\t" cid "\t" $3 "\t" initiator }
-        section == "LUN information:" && $1 == "LUN:" { lun = $2 }
-        section == "LUN information:" && $1 == "Type:" { type = $2 }
-        section == "LUN information:" && /Block size:/ { block = $NF }
-        section == "LUN information:" && /SCSI ID: / { id = substr($0, index($0, ":") + 2) }
-        section == "LUN information:" && /SCSI SN: / { serial = substr($0, index($0, ":") + 2) }
-        section == "LUN information:" && /Backing store path: / && type == "disk" {
-            print "DISK=" lun "\t" block "\t" id "\t" serial "\t" substr($0, index($0, ":") + 2)
-        }
-        section == "Account information:" && $2 != "(outgoing)" { print "ACCOUNT=" $1 }
-        section == "ACL information:" && $1 != nobody { print "ACCESS=" $1 }')
+    shown='' is_wanted=''
+    set -f
+    IFS='
+'
+    for line in $out; do
+        case $line in
+            "Target "*)
+                iqn=${line#*: } number=${line#Target } is_wanted=''
+                [ "$iqn" != "${IQN:-$iqn}" ] || { is_wanted=yes && add "TARGET=${number%%:*}	$iqn"; }
+                ;;
+            *) [ -z "$is_wanted" ] || show_line "${line#"${line%%[! ]*}"}" ;;
+        esac
+    done
+    unset IFS
+    set +f
+}
+
+# add LINE: one more in $shown.
+add() {
+    shown="$shown${shown:+
+}$1"
+}
+
+# show_line TEXT: what $line, TEXT with its indentation, tells of a target; a section's name has an indentation of four.
+show_line() {
+    case $line in "    "[A-Z]*) section=$1 && return ;; esac
+    case $section:$1 in
+        I_T*:"I_T nexus: "*) sid=${1##* } ;;
+        I_T*:"Initiator: "*) initiator=${1#*: } initiator=${initiator%% *} ;;
+        I_T*:"Connection: "*) cid=${1##* } ;;
+        I_T*:"IP Address: "*) add "SESSION=$sid	$cid	${1##* }	$initiator" ;;
+        LUN*:"LUN: "*) lun=${1##* } ;;
+        LUN*:"Type: "*) type=${1##* } ;;
+        LUN*:"SCSI ID: "*) id=${1#*: } ;;
+        LUN*:"SCSI SN: "*) serial=${1#*: } ;;
+        LUN*:*" Block size: "*) block=${1##* } ;;
+        LUN*:"Backing store path: "*) [ "$type" != disk ] || add "DISK=$lun	$block	$id	$serial	${1#*: }" ;;
+        Account*:*" (outgoing)" | ACL*:"$NOBODY") ;;
+        Account*) add "ACCOUNT=${1%% *}" ;;
+        ACL*) add "ACCESS=$1" ;;
+    esac
 }
 
 # Addresses and names look alike in the list; an initiator that is logged in stays.
