@@ -11,8 +11,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import suppress
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from typing import Any, BinaryIO, NoReturn
+
+from one_iscsi.errors import FrontendError
+
+#: Seconds the process may need besides, to start on a busy machine.
+_SLACK = 30
 
 
 class Late(Exception):
@@ -30,12 +36,15 @@ class Asker:
         self._process: _Process | None = None
 
     def start(self) -> None:
-        """Let it import what it needs meanwhile."""
+        """Let it import what it needs meanwhile. OSError if there can be no further process."""
         if not self._process or self._process.parent != os.getpid():
             self._process = _Process()
 
     def ask(self, limit: float, *question: object) -> Any:
-        """``oned.answer(*question)``, or what it raises; Late after ``limit`` seconds."""
+        """``oned.answer(*question)``, or what it raises; Late after ``limit`` seconds.
+
+        FrontendError if somebody else ended the process, OSError as for ``start``.
+        """
         with self._lock:
             self.start()
             assert self._process  # noqa: S101
@@ -52,29 +61,44 @@ class Asker:
 class _Process:
     def __init__(self) -> None:
         self.parent = os.getpid()
-        theirs, questions = os.pipe()
-        answers, replies = os.pipe()
-        self._id = os.fork()
-        if not self._id:
-            os.close(questions)
-            os.close(answers)
-            _be_the_process(theirs, replies)
+        with ExitStack() as if_it_fails:
+            theirs, questions = self._pipe(if_it_fails)
+            answers, replies = self._pipe(if_it_fails)
+            # Typed for us, not for it: between the fork and the moment it looks away an interrupt has to wait.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._id = os.fork()
+                if not self._id:
+                    _be_the_process(theirs, replies, (questions, answers))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if_it_fails.pop_all()
         os.close(theirs)
         os.close(replies)
         self._questions: BinaryIO = os.fdopen(questions, "wb", 0)
         self._answers: BinaryIO = os.fdopen(answers, "rb")
 
+    @staticmethod
+    def _pipe(if_it_fails: ExitStack) -> tuple[int, int]:
+        ends = os.pipe()
+        for end in ends:
+            if_it_fails.callback(os.close, end)
+        return ends
+
     def ask(self, limit: float, question: tuple[object, ...]) -> Any:
         import pickle
+        import select
 
         try:
             self._questions.write(pickle.dumps((limit, question)))
+            if not select.select([self._answers], [], [], limit + _SLACK)[0]:
+                raise Late  # it was stopped, or does not come to an end of its import
             return pickle.load(self._answers)  # noqa: S301
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             code = self._end()
             if code == -signal.SIGALRM:
                 raise Late from None
-            raise RuntimeError(f"the process that asks oned ended with code {code}") from None
+            raise FrontendError(f"the process that asks oned ended with code {code}", "try again") from None
 
     def _end(self) -> int:
         """Its exit code, once it has ended; it ends when nobody can ask it any more."""
@@ -85,17 +109,20 @@ class _Process:
         return -signal.SIGALRM  # most likely: whoever started us has SIGCHLD ignored, and so nobody knows
 
     def __del__(self) -> None:
-        if self.parent == os.getpid() and not self._questions.closed:
-            os.kill(self._id, signal.SIGKILL)
+        if self.parent == os.getpid() and hasattr(self, "_answers") and not self._answers.closed:
+            with suppress(ProcessLookupError):
+                os.kill(self._id, signal.SIGKILL)
             self._end()
 
 
-def _be_the_process(questions: int, answers: int) -> None:
-    """Answer until nobody asks any more. Never returns."""
+def _be_the_process(questions: int, answers: int, others: Iterable[int]) -> NoReturn:
+    """Answer until nobody asks any more."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # typed for our parent
+        for end in others:
+            os.close(end)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT})
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):  # whoever reads what our parent prints does not wait for us
             os.dup2(nothing, stream)
@@ -109,7 +136,7 @@ def _answer_all(questions: BinaryIO, answers: BinaryIO) -> None:
     import pickle
 
     gc.disable()  # an import makes no garbage, and looking for it is a tenth of the time
-    with suppress(ImportError):  # it comes again, for somebody to hear
+    with suppress(Exception):  # it comes again, for somebody to hear
         import one_iscsi.oned  # noqa: F401
     gc.enable()
     while True:

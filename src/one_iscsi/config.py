@@ -159,7 +159,7 @@ class Config:
         "How long a host or a storage server may take to answer an ssh connection before it counts as unreachable.",
     )
     oned_timeout: int = _key(
-        20, Whole("seconds", 1, 600), "How long oned may take to answer a call before the command gives up."
+        20, Whole("seconds", 1, 600), "How long oned may take to answer a question before the command gives up."
     )
     wipes_per_server: int = _key(
         2,

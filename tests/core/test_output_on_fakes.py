@@ -172,3 +172,12 @@ def test_output_that_nobody_takes(cloud: Cloud, goes: str, code: int, told: str)
     command = f"set -o pipefail; {shlex.quote(sys.executable)} -m one_iscsi.cli san list {goes}"
     done = subprocess.run(["bash", "-c", command], env=cloud.env, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_an_attach_whose_streams_are_closed(cloud: Cloud) -> None:
+    """What the program opens itself gets their numbers; it must not be taken for them."""
+    cloud.with_volumes(10)
+    command = f"{shlex.quote(sys.executable)} -m one_iscsi.cli attach 7 5M <&- >&- 2>&-"
+    done = subprocess.run(["bash", "-c", command], env=cloud.env, timeout=60)
+    assert done.returncode == 0
+    assert cloud.status(1) == "in_use"

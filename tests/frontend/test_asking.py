@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from one_iscsi.asking import Asker, Late
+from one_iscsi.errors import FrontendError
 
 SCRIPT = """
 import os, sys, time
@@ -74,7 +76,7 @@ def test_a_killed_process_is_no_silent_oned(oned):
     (process,) = set(_children(os.getpid())) - before
     os.kill(process, signal.SIGKILL)
     _wait_until_gone(process)
-    with pytest.raises(RuntimeError, match="ended with code -9"):
+    with pytest.raises(FrontendError, match="ended with code -9"):
         _ask(oned, asker)
     assert _ask(oned, asker) == (0, 0)
 
@@ -119,3 +121,35 @@ def test_whoever_reads_what_the_program_prints_does_not_wait_for_it(oned):
     program.wait()
     program.stdout.close()
     os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("call", ["fork", "pipe"])
+def test_a_machine_that_has_no_room_for_it(oned, monkeypatch, call):
+    """The second pipe, or the fork, is refused; then there is room again."""
+    real, calls = getattr(os, call), []
+
+    def refusing():
+        calls.append(call)
+        if len(calls) == (2 if call == "pipe" else 1):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real()
+
+    frontend = oned.frontend()
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, call, refusing)
+    with pytest.raises(FrontendError, match=r"oned cannot be asked \(Resource temporarily unavailable\)"):
+        frontend.vm(7)
+    assert os.listdir("/proc/self/fd") == before
+    assert frontend.vm(7).name == "web"
+
+
+def test_a_stopped_process_is_given_up(oned, monkeypatch):
+    monkeypatch.setattr("one_iscsi.asking._SLACK", 0.5)
+    before = set(_children(os.getpid()))
+    asker = Asker()
+    _ask(oned, asker)
+    (process,) = set(_children(os.getpid())) - before
+    os.kill(process, signal.SIGSTOP)
+    with pytest.raises(Late):
+        _ask(oned, asker, 0.5)
+    assert _is_gone(process)

@@ -138,3 +138,31 @@ def test_what_the_fakes_make_up_looks_like_what_was_recorded(xen: FakeSite, kvm:
     real = (ROOT / "tests/data/node/virsh_domblklist_--details.txt").read_text().splitlines()[4]
     assert fake.stdout.split()[:3] == real.split()[:3]
     assert sys.version_info >= (3, 9)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize(
+    ("page", "serial"),
+    [
+        (b"\0\x80\0\x10abcdefgh12345678", "abcdefgh12345678"),
+        (b"\0\x80\0\x20" + b" " * 20 + b"de24bbe4c88f", "de24bbe4c88f"),
+        (b"\0\x80\0\x0a0123456789", "0123456789"),  # a length that is a line's end
+        (b"\0\x80\0\x09 a  b c  ", "a  b c"),
+        (b"\0\x80\0\x0cabc" + bytes(9), "abc"),
+        (b"\0\x80\0\x04 \\t ", "\\t"),
+        (b"\0\x80\0\0", ""),
+        (None, ""),  # not that of the path before
+    ],
+)
+def test_the_serial_of_a_disk(page: bytes | None, serial: str, shell: str, tmp_path: Path) -> None:
+    """vpd_pg80 as the kernel shows it: SPC-4, 7.8.16, Unit Serial Number VPD page."""
+    device = tmp_path / "sda" / "device"
+    device.mkdir(parents=True)
+    (device / "wwid").write_text("naa.6000000000000001\n")
+    if page is not None:
+        (device / "vpd_pg80").write_bytes(page)
+    script = (NODES / "scripts" / "attach.sh").read_text().replace("/sys/block", str(tmp_path))
+    values = "export LC_ALL=C\ndevice=sda sectors=8 WANTED_SIZE=0 WANTED_SERIAL= WANTED_WWID= serial=OLD\n"
+    command = values + script + 'check_identity 2>/dev/null\nprintf \'[%s] %s\' "$serial" "$wwid"\n'
+    done = subprocess.run([shell, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == f"[{serial}] naa.6000000000000001"

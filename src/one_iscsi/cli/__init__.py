@@ -22,10 +22,9 @@ _ASK_ONED = ("attach", "detach")
 
 def command() -> NoReturn:
     """``onevolume`` as a process. Python is not taken apart at the end, which takes an eighth of a short command."""
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # whoever started us closed it: nothing else shall get its number
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    gc.disable()  # looking for garbage takes a tenth of a short command, and finds none
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # that it cannot be written was told
@@ -40,11 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int | None:
         if words[:1] and words[0] in _ASK_ONED:
-            asker.start()  # it gets ready while we do
+            with suppress(OSError):  # it comes again when it is asked
+                asker.start()  # it gets ready while we do
+        gc.disable()  # what is imported is no garbage, and to find that out takes a tenth of a short command
         from one_iscsi.cli.parser import build
 
         options = build().parse_args(words)
         options.asker = asker
+        gc.freeze()
+        gc.enable()
         code: int | None = options.run(options)
         return code
 

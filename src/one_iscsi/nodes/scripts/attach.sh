@@ -36,6 +36,7 @@ check_identity() {
     bytes=$((sectors * 512))
     [ "$WANTED_SIZE" = 0 ] || [ "$bytes" = "$WANTED_SIZE" ] ||
         give_up wrong-size "$device has $bytes bytes instead of $WANTED_SIZE"
+    serial='' wwid='' # not those of another path, where this one has none
     read_serial <"/sys/block/$device/device/vpd_pg80"
     serial=${serial#"${serial%%[! ]*}"} serial=${serial%"${serial##*[! ]}"}
     [ -z "$WANTED_SERIAL" ] || [ "$serial" = "$WANTED_SERIAL" ] ||

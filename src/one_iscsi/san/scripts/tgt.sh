@@ -39,46 +39,48 @@ tgt_unless_gone() {
 # process of its own goes through them, nor does the shell look closely at those of other targets.
 show() {
     tgt --op show --mode target
-    shown='' is_wanted=''
+    shown='' found=''
     set -f
     IFS='
 '
     for line in $out; do
         case $line in
             "Target "*)
-                iqn=${line#*: } number=${line#Target } is_wanted=''
-                [ "$iqn" != "${IQN:-$iqn}" ] || { is_wanted=yes && add "TARGET=${number%%:*}	$iqn"; }
+                shown=$shown$found iqn=${line#*: } number=${line#Target } found=''
+                [ "$iqn" != "${IQN:-$iqn}" ] || add "TARGET=${number%%:*}	$iqn"
                 ;;
-            *) [ -z "$is_wanted" ] || show_line "${line#"${line%%[! ]*}"}" ;;
+            *) [ -z "$found" ] || show_line "${line#"${line%%[! ]*}"}" ;;
         esac
     done
     unset IFS
     set +f
+    shown=$shown$found
+    shown=${shown#?} # a line's end
 }
 
-# add LINE: one more in $shown.
+# add LINE: one more of the target in $found. (What grows with every line of every target takes long.)
 add() {
-    shown="$shown${shown:+
-}$1"
+    found="$found
+$1"
 }
 
 # show_line TEXT: what $line, TEXT with its indentation, tells of a target; a section's name has an indentation of four.
 show_line() {
-    case $line in "    "[A-Z]*) section=$1 && return ;; esac
+    case $line in "    "[A-Z]*) section=${1%% *} && return ;; esac
     case $section:$1 in
-        I_T*:"I_T nexus: "*) sid=${1##* } ;;
-        I_T*:"Initiator: "*) initiator=${1#*: } initiator=${initiator%% *} ;;
-        I_T*:"Connection: "*) cid=${1##* } ;;
-        I_T*:"IP Address: "*) add "SESSION=$sid	$cid	${1##* }	$initiator" ;;
-        LUN*:"LUN: "*) lun=${1##* } ;;
-        LUN*:"Type: "*) type=${1##* } ;;
-        LUN*:"SCSI ID: "*) id=${1#*: } ;;
-        LUN*:"SCSI SN: "*) serial=${1#*: } ;;
-        LUN*:*" Block size: "*) block=${1##* } ;;
-        LUN*:"Backing store path: "*) [ "$type" != disk ] || add "DISK=$lun	$block	$id	$serial	${1#*: }" ;;
-        Account*:*" (outgoing)" | ACL*:"$NOBODY") ;;
-        Account*) add "ACCOUNT=${1%% *}" ;;
-        ACL*) add "ACCESS=$1" ;;
+        I_T:"I_T nexus: "*) sid=${1##* } ;;
+        I_T:"Initiator: "*) initiator=${1#*: } initiator=${initiator%% *} ;;
+        I_T:"Connection: "*) cid=${1##* } ;;
+        I_T:"IP Address: "*) add "SESSION=$sid	$cid	${1##* }	$initiator" ;;
+        LUN:"LUN: "*) lun=${1##* } ;;
+        LUN:"Type: "*) type=${1##* } ;;
+        LUN:"SCSI ID: "*) id=${1#*: } ;;
+        LUN:"SCSI SN: "*) serial=${1#*: } ;;
+        LUN:"Size: "*", Block size: "*) block=${1##* } ;;
+        LUN:"Backing store path: "*) [ "$type" != disk ] || add "DISK=$lun	$block	$id	$serial	${1#*: }" ;;
+        Account:*" (outgoing)" | ACL:"$NOBODY") ;;
+        Account:*) add "ACCOUNT=${1%% *}" ;;
+        ACL:*) add "ACCESS=$1" ;;
     esac
 }
 
