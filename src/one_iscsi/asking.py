@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, NoReturn
 
@@ -69,7 +68,7 @@ class _Process:
             try:
                 self._id = os.fork()
                 if not self._id:
-                    _be_the_process(theirs, replies, (questions, answers))
+                    _be_the_process(theirs, replies)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if_it_fails.pop_all()
@@ -91,7 +90,9 @@ class _Process:
 
         try:
             self._questions.write(pickle.dumps((limit, question)))
-            if not select.select([self._answers], [], [], limit + _SLACK)[0]:
+            answers = select.poll()
+            answers.register(self._answers, select.POLLIN)
+            if not answers.poll((limit + _SLACK) * 1000):
                 raise Late  # it was stopped, or does not come to an end of its import
             return pickle.load(self._answers)  # noqa: S301
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
@@ -99,6 +100,13 @@ class _Process:
             if code == -signal.SIGALRM:
                 raise Late from None
             raise FrontendError(f"the process that asks oned ended with code {code}", "try again") from None
+        except BaseException:
+            self._send(signal.SIGKILL)  # it may wait for long
+            raise
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._id, number)
 
     def _end(self) -> int:
         """Its exit code, once it has ended; it ends when nobody can ask it any more."""
@@ -110,16 +118,20 @@ class _Process:
 
     def __del__(self) -> None:
         if self.parent == os.getpid() and hasattr(self, "_answers") and not self._answers.closed:
-            with suppress(ProcessLookupError):
-                os.kill(self._id, signal.SIGKILL)
+            self._send(signal.SIGCONT)  # or one that was stopped would not see that nobody asks any more
             self._end()
 
 
-def _be_the_process(questions: int, answers: int, others: Iterable[int]) -> NoReturn:
+def _be_the_process(questions: int, answers: int) -> NoReturn:
     """Answer until nobody asks any more."""
+    import gc
+
     try:
-        for end in others:
-            os.close(end)
+        gc.freeze()  # what our parent has is not ours to close: its numbers will mean other files here
+        for number in map(int, os.listdir("/proc/self/fd")):
+            if number not in (0, 1, 2, questions, answers):
+                with suppress(OSError):  # the folder's own
+                    os.close(number)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -153,3 +154,18 @@ def test_a_stopped_process_is_given_up(oned, monkeypatch):
     with pytest.raises(Late):
         _ask(oned, asker, 0.5)
     assert _is_gone(process)
+
+
+def test_it_holds_nothing_open_that_is_its_parents(oned):
+    before = set(_children(os.getpid()))
+    ours, theirs = socket.socketpair()
+    asker = Asker()
+    _ask(oned, asker)
+    (process,) = set(_children(os.getpid())) - before
+    theirs.close()
+    ours.settimeout(5)
+    assert ours.recv(1) == b""
+    ours.close()
+    streams = [os.readlink(f"/proc/{process}/fd/{number}") for number in (0, 1, 2)]
+    assert streams == ["/dev/null"] * 3
+    assert _ask(oned, asker) == (0, 0)
