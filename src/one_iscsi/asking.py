@@ -8,6 +8,7 @@ and a name that is looked up cannot be interrupted at all.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -36,8 +37,12 @@ class Asker:
 
     def start(self) -> None:
         """Let it import what it needs meanwhile. OSError if there can be no further process."""
+        self._running()
+
+    def _running(self) -> _Process:
         if not self._process or self._process.parent != os.getpid():
             self._process = _Process()
+        return self._process
 
     def ask(self, limit: float, *question: object) -> Any:
         """``oned.answer(*question)``, or what it raises; Late after ``limit`` seconds.
@@ -45,10 +50,9 @@ class Asker:
         FrontendError if somebody else ended the process, OSError as for ``start``.
         """
         with self._lock:
-            self.start()
-            assert self._process  # noqa: S101
+            process = self._running()
             try:
-                reply = self._process.ask(limit, question)
+                reply = process.ask(limit, question)
             except BaseException:
                 self._process = None  # it would give the next question the answer to this one
                 raise
@@ -124,8 +128,6 @@ class _Process:
 
 def _be_the_process(questions: int, answers: int) -> NoReturn:
     """Answer until nobody asks any more."""
-    import gc
-
     try:
         gc.freeze()  # what our parent has is not ours to close: its numbers will mean other files here
         for number in map(int, os.listdir("/proc/self/fd")):
@@ -144,7 +146,6 @@ def _be_the_process(questions: int, answers: int) -> NoReturn:
 
 
 def _answer_all(questions: BinaryIO, answers: BinaryIO) -> None:
-    import gc
     import pickle
 
     gc.disable()  # an import makes no garbage, and looking for it is a tenth of the time

@@ -21,26 +21,21 @@ _PERMISSIONS = ("OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GROUP_M", "GROUP_A"
 
 def answer(endpoint: str, session: str, question: str, *arguments: Any) -> object:
     """The answer of the oned at ``endpoint`` to ``Frontend.<question>(*arguments)``, and its errors."""
-    ask: Callable[..., object] = getattr(_Oned(endpoint, session), question)
+    ask: Callable[..., object] = getattr(_oned(endpoint, session), question)
     return ask(*arguments)
-
-
-@cache
-def _server(endpoint: str, session: str) -> Any:
-    _spare_from_proxy(endpoint)
-    # 7.2 and newer would take ONEAPI_PROTOCOL=grpc for an XML-RPC address; older ones know no protocol.
-    options = {"protocol": "xmlrpc"} if hasattr(pyone, "server_xrpc") else {}
-    try:
-        return pyone.OneServer(endpoint, session=session, **options)
-    except OSError:
-        fix = f"ONE_XMLRPC or one_endpoint must be like {DEFAULT_ENDPOINT}"
-        raise FrontendError(f"{endpoint!r} is not oned's address", fix) from None
 
 
 class _Oned:
     def __init__(self, endpoint: str, session: str) -> None:
         self.endpoint = endpoint
-        self._server = _server(endpoint, session)
+        _spare_from_proxy(endpoint)
+        # 7.2 and newer would take ONEAPI_PROTOCOL=grpc for an XML-RPC address; older ones know no protocol.
+        options = {"protocol": "xmlrpc"} if hasattr(pyone, "server_xrpc") else {}
+        try:
+            self._server = pyone.OneServer(endpoint, session=session, **options)
+        except OSError:
+            fix = f"ONE_XMLRPC or one_endpoint must be like {DEFAULT_ENDPOINT}"
+            raise FrontendError(f"{endpoint!r} is not oned's address", fix) from None
 
     def vm(self, ref: str | int) -> Vm:
         number = as_id(ref)
@@ -87,6 +82,9 @@ class _Oned:
             return FrontendError(f"oned at {self.endpoint} does not answer ({type(failure).__name__})", SILENCE)
         # Anything else comes from reading an answer that is not oned's: parsers', missing elements, wrong types.
         return FrontendError(f"oned at {self.endpoint} answers nonsense ({type(failure).__name__})", SILENCE)
+
+
+_oned = cache(_Oned)
 
 
 def _spare_from_proxy(endpoint: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import test_many_at_once_on_fakes as many
 from cloud import MIB, Cloud, iqn
+from waiting import wait_for
 
 
 class Brake:
@@ -34,14 +35,7 @@ def brake(cloud: Cloud) -> Iterator[Brake]:
     found = Brake(cloud)
     yield found
     found.hold.unlink(missing_ok=True)
-    wait_for(lambda: not found.at_work())
-
-
-def wait_for(what: Any) -> None:
-    end = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: not found.at_work(), 30)
 
 
 def wipes(cloud: Cloud) -> list[Any]:
@@ -61,13 +55,13 @@ def test_two_run_and_three_wait_for_their_turn(cloud: Cloud, brake: Brake) -> No
     said = release_five(cloud, brake)
 
     assert [line.rpartition(", ")[2] for line in said] == ["it is being wiped"] * 2 + ["it waits for its wipe"] * 3
-    wait_for(lambda: brake.at_work() == 2)
+    wait_for(lambda: brake.at_work() == 2, 30)
     assert [one["STATE"] for one in wipes(cloud)] == ["running"] * 2 + ["queued"] * 3
     assert brake.at_work() == 2
     assert cloud.refused(4, "attach", "7", "1M")
 
     brake.hold.unlink()
-    wait_for(lambda: len(cloud.ok("list", "--status", "free").splitlines()) == 6)
+    wait_for(lambda: len(cloud.ok("list", "--status", "free").splitlines()) == 6, 30)
     assert wipes(cloud) == []
 
 
@@ -81,7 +75,7 @@ def test_two_places_on_one_machine_are_one_server(cloud: Cloud, brake: Brake) ->
     assert [one["STATE"] for one in wipes(cloud)] == ["running", "running", "queued"]
 
     brake.hold.unlink()
-    wait_for(lambda: wipes(cloud) == [])
+    wait_for(lambda: wipes(cloud) == [], 30)
     assert {cloud.status(number) for number in (1, 2, 3)} == {"free"}
 
 
@@ -106,7 +100,7 @@ def test_the_list_tells_how_far_how_fast_and_how_long(cloud: Cloud, brake: Brake
     tool.write_text(f'#!/bin/sh\necho $$ >>{brake.log}\n{hold_the_second}\nexec /usr/bin/fallocate "$@"\n')
     brake.hold.touch()
     cloud.ok("create", "256M")
-    wait_for(lambda: wipes(cloud)[0]["DONE"] == 128 * MIB)  # a chunk
+    wait_for(lambda: wipes(cloud)[0]["DONE"] == 128 * MIB, 30)  # a chunk
 
     [one] = wipes(cloud)
 
@@ -125,7 +119,7 @@ def test_the_configuration_says_how_fast(cloud: Cloud) -> None:
     cloud.with_place("alpha", "lvm:vg0", 100)
     began = time.monotonic()
     cloud.ok("create", "24M")
-    wait_for(lambda: wipes(cloud)[0]["DONE"] >= 8 * MIB)
+    wait_for(lambda: wipes(cloud)[0]["DONE"] >= 8 * MIB, 30)
 
     [one] = wipes(cloud)
 
@@ -170,7 +164,7 @@ def test_one_that_is_waited_for_may_be_collected_by_somebody_else(cloud: Cloud, 
     cloud.with_place("alpha", "lvm:vg0", 100)
     brake.hold.touch()
     waiter = many.start(cloud, "create", "12M", "--wait")
-    wait_for(lambda: brake.at_work() == 1)
+    wait_for(lambda: brake.at_work() == 1, 30)
     assert "is still being run by pid" in cloud.refused(5, "recover", "1")
     second = many.start(cloud, "recover", "1", "--wait")
     brake.hold.unlink()

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import lives, wait_for
 
 from one_iscsi.asking import Asker, Late
 from one_iscsi.errors import FrontendError
@@ -26,36 +27,31 @@ sys.stdin.read()
 """
 
 
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
-
-
-def _wait_until_gone(pid: int) -> None:
-    end = time.monotonic() + 10
-    while not _is_gone(pid):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def _children() -> set[int]:
+    return {int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 def _ask(oned, asker: Asker, limit: float = 10.0) -> object:
     return asker.ask(limit, oned.endpoint, oned.session, "whoami")
 
 
-def test_one_process_answers_all_questions_and_ends_with_its_asker(oned):
-    before = set(_children(os.getpid()))
+def _started(oned) -> tuple[Asker, int]:
+    """One that has answered, and the number of its process."""
+    before = _children()
     asker = Asker()
-    assert [_ask(oned, asker) for _ in range(3)] == [(0, 0)] * 3
-    (process,) = set(_children(os.getpid())) - before
+    assert _ask(oned, asker) == (0, 0)
+    (process,) = _children() - before
+    return asker, process
+
+
+def test_one_process_answers_all_questions_and_ends_with_its_asker(oned):
+    before = _children()
+    asker, process = _started(oned)
+    assert [_ask(oned, asker) for _ in range(2)] == [(0, 0)] * 2
+    assert _children() - before == {process}
     del asker
-    assert _is_gone(process)
-    assert process not in _children(os.getpid())
+    assert not lives(process)
+    assert process not in _children()
 
 
 def test_after_a_late_answer_there_is_a_new_process_and_the_old_answer_is_never_read(oned):
@@ -71,12 +67,9 @@ def test_after_a_late_answer_there_is_a_new_process_and_the_old_answer_is_never_
 
 
 def test_a_killed_process_is_no_silent_oned(oned):
-    before = set(_children(os.getpid()))
-    asker = Asker()
-    _ask(oned, asker)
-    (process,) = set(_children(os.getpid())) - before
+    asker, process = _started(oned)
     os.kill(process, signal.SIGKILL)
-    _wait_until_gone(process)
+    wait_for(lambda: not lives(process))
     with pytest.raises(FrontendError, match="ended with code -9"):
         _ask(oned, asker)
     assert _ask(oned, asker) == (0, 0)
@@ -103,7 +96,7 @@ def test_it_ends_when_the_program_is_killed():
     process = int(program.stdout.readline())
     program.kill()
     program.wait()
-    _wait_until_gone(process)
+    wait_for(lambda: not lives(process))
     program.stdin.close()
     program.stdout.close()
 
@@ -146,22 +139,16 @@ def test_a_machine_that_has_no_room_for_it(oned, monkeypatch, call):
 
 def test_a_stopped_process_is_given_up(oned, monkeypatch):
     monkeypatch.setattr("one_iscsi.asking._SLACK", 0.5)
-    before = set(_children(os.getpid()))
-    asker = Asker()
-    _ask(oned, asker)
-    (process,) = set(_children(os.getpid())) - before
+    asker, process = _started(oned)
     os.kill(process, signal.SIGSTOP)
     with pytest.raises(Late):
         _ask(oned, asker, 0.5)
-    assert _is_gone(process)
+    assert not lives(process)
 
 
 def test_it_holds_nothing_open_that_is_its_parents(oned):
-    before = set(_children(os.getpid()))
     ours, theirs = socket.socketpair()
-    asker = Asker()
-    _ask(oned, asker)
-    (process,) = set(_children(os.getpid())) - before
+    asker, process = _started(oned)
     theirs.close()
     ours.settimeout(5)
     assert ours.recv(1) == b""

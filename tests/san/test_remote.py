@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from fakes.world import use_shell
-from worlds import Real, wait_for
+from waiting import wait_for
+from worlds import Real
 
 from one_iscsi import remote as module
 from one_iscsi.errors import BadInput, SetupError

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from fakes.world import use_shell
-from worlds import HOST, Fake, Real, Refused, volume, wait_for
+from waiting import wait_for
+from worlds import HOST, Fake, Real, Refused, volume
 
 from one_iscsi.errors import BadInput, StorageError
 from one_iscsi.model import Chap

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worlds import HOST, Fake, Real, volume, wait_for
+from waiting import lives, wait_for
+from worlds import HOST, Fake, Real, volume
 
 from one_iscsi.errors import StorageError
 from one_iscsi.model import Volume
@@ -52,13 +53,6 @@ def kill_job(job: str) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda pids=pids: not any(map(lives, pids)))
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def finish(server: StorageServer, vol: Volume, job: str) -> WipeStatus:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from fakes.maker import Maker
 from fakes.state import dump, load
 from fakes.world import World, make_program
+from waiting import wait_for
 
 from one_iscsi.errors import StorageError
 from one_iscsi.iscsi import Portal
@@ -33,16 +33,6 @@ HOST = "iqn.2026-01.com.example:host"
 
 class Refused(Exception):
     """The server did not let the initiator in."""
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 10) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found or time.monotonic() > end:
-            assert found
-            return found
-        time.sleep(0.05)
 
 
 def volume(number: int, serial: str = "", size_bytes: int = 0) -> Volume:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -70,14 +69,6 @@ def in_child(work: Callable[[], Any], uid: int | None = None) -> Any:
         return here.recv()
     finally:
         child.join()
-
-
-def wait_for(condition: Callable[[], Any], limit: float = 20) -> Any:
-    deadline = time.monotonic() + limit
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return answer
 
 
 def sqlite_sql(path: str, *statements: str) -> list[tuple]:

@@ -8,7 +8,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from pool import ADMIN, in_child, processes, wait_for
+from pool import ADMIN, in_child, processes
+from waiting import wait_for
 
 from one_iscsi.errors import LostRace, NotFound, WrongState
 from one_iscsi.model import Attachment
@@ -174,7 +175,7 @@ def killed(store, store_url, pool):
 
 def test_a_killed_process_leaves_its_operation_open_and_counts_as_dead(store, killed):
     # Its zombie is still there: nobody has waited for it.
-    assert wait_for(lambda: not store.owner_alive(killed))
+    assert wait_for(lambda: not store.owner_alive(killed), 20)
     assert store.ops() == [killed]
     assert store.volume(killed.volume_id).status == ATTACHING
 
@@ -185,7 +186,7 @@ def test_a_killed_process_leaves_its_operation_open_and_counts_as_dead(store, ki
 
 
 def test_an_operation_is_taken_over_once(store, store_url, killed):
-    wait_for(lambda: not store.owner_alive(killed))
+    wait_for(lambda: not store.owner_alive(killed), 20)
     barrier, results = processes.Barrier(4), processes.Queue()
 
     def rescue() -> None:
