@@ -35,7 +35,9 @@ class MariaDB:
     def install(self) -> None:
         command = [find("mariadb-install-db", "mysql_install_db"), "--no-defaults", f"--datadir={self.folder}/data"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db", *self._as_user()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} ends with exit code {done.returncode}:\n{done.stdout[-2000:]}")
         self.start()
         self.sql(f"CREATE USER {USER}@localhost IDENTIFIED BY '{PASSWORD}'", f"GRANT ALL ON `t%`.* TO {USER}@localhost")
 

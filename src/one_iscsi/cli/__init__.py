@@ -16,7 +16,7 @@ from one_iscsi.errors import OneIscsiError, SetupError
 #: Exit codes besides those of ``one_iscsi.errors``.
 BUG, INTERRUPTED = 70, 130
 
-#: These ask oned whatever their arguments are.
+#: These ask oned whatever their arguments are, and then run scripts.
 _ASK_ONED = ("attach", "detach")
 
 
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asker = Asker()
 
     def work() -> int | None:
-        if words[:1] and words[0] in _ASK_ONED:
+        asks = bool(words) and words[0] in _ASK_ONED
+        if asks:
             with suppress(OSError):  # it comes again when it is asked
                 asker.start()  # it gets ready while we do
         gc.disable()  # what is imported is no garbage, and to find that out takes a tenth of a short command
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options = build().parse_args(words)
         options.asker = asker
+        if asks:
+            import sh  # noqa: F401  # remote.py will want it; the process that asks oned is not ready before that
         gc.freeze()
         gc.enable()
         code: int | None = options.run(options)
