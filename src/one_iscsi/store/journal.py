@@ -12,7 +12,6 @@ import peewee
 from one_iscsi.errors import LostRace, NotFound, NoVolume, WrongState
 from one_iscsi.model import Attachment, Op, Volume
 from one_iscsi.states import ERROR, RESIZING, TRANSITIONS
-from one_iscsi.store.engine import Again
 from one_iscsi.store.process import is_running, this_process
 from one_iscsi.store.schema import ATTACHMENT, OP, VOLUME, Actor, Row, encode, op_of, owner_columns
 from one_iscsi.store.volumes import Volumes, lost_race, marks, new_version, no_way
@@ -136,6 +135,9 @@ class Journal(Volumes):
         version = new_version()
 
         def work() -> Volume:
+            # This locks the row: ``update``, which knows of no operation, cannot come between what is read below and
+            # what is written. And it is the first one, as in ``begin``, so the two do not wait for each other.
+            self._engine.run(VOLUME.update(updated_at=int(time.time())).where(VOLUME.id == op.volume_id))
             if not self._engine.run(OP.update(open_slot=None, heartbeat=int(time.time())).where(_ours(op))):
                 applied = self._rows((VOLUME.id == op.volume_id) & (VOLUME.version == version))
                 if not applied:
@@ -144,10 +146,7 @@ class Journal(Volumes):
             volume = self.volume(op.volume_id)
             if to_status != volume.status and to_status not in TRANSITIONS[volume.status]:
                 raise no_way(volume, to_status)
-            try:
-                self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns})
-            except LostRace:
-                raise Again from None  # ``update`` came between; the status is the operation's alone
+            self._swap(volume, version, to_status, {**marks(volume.status, to_status, why), **columns})
             if attachment == "delete":
                 self._engine.run(ATTACHMENT.delete().where(ATTACHMENT.volume_id == volume.id))
             elif isinstance(attachment, Attachment):
