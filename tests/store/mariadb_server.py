@@ -33,8 +33,8 @@ class MariaDB:
         self._databases = 0
 
     def install(self) -> None:
-        command = [find("mariadb-install-db", "mysql_install_db"), "--no-defaults", f"--datadir={self.folder}/data"]
-        command += ["--auth-root-authentication-method=normal", "--skip-test-db", *self._as_user()]
+        command = [find("mariadb-install-db", "mysql_install_db"), *self._options()]
+        command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise RuntimeError(f"{command[0]} ends with exit code {done.returncode}:\n{done.stdout[-2000:]}")
@@ -42,8 +42,8 @@ class MariaDB:
         self.sql(f"CREATE USER {USER}@localhost IDENTIFIED BY '{PASSWORD}'", f"GRANT ALL ON `t%`.* TO {USER}@localhost")
 
     def start(self) -> None:
-        command = [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-networking"]
-        command += [f"--socket={self.socket}", f"--pid-file={self.folder}/pid", *self._as_user()]
+        command = [find("mariadbd", "mysqld"), *self._options(), "--skip-networking"]
+        command += [f"--socket={self.socket}", f"--pid-file={self.folder}/pid"]
         command += ["--innodb-flush-log-at-trx-commit=2"]  # survives its own kill -9, which is enough here, and is fast
         with open(self.folder / "log", "ab") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=log)
@@ -88,6 +88,11 @@ class MariaDB:
             return False
         return True
 
-    @staticmethod
-    def _as_user() -> list[str]:
-        return ["--user=root"] if os.geteuid() == 0 else []
+    def _options(self) -> list[str]:
+        """A server that starts removes the temporary tables it finds in its folder for them: not those of another."""
+        return [
+            "--no-defaults",
+            f"--datadir={self.folder}/data",
+            f"--tmpdir={self.folder}",
+            *(["--user=root"] if os.geteuid() == 0 else []),
+        ]

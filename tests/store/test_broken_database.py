@@ -19,7 +19,7 @@ import pytest
 from pool import ADMIN, Pool, in_child, reserve
 
 import one_iscsi
-from one_iscsi.errors import LostRace, StoreError
+from one_iscsi.errors import StoreError
 from one_iscsi.states import ATTACHING, DIRTY, DISABLED, FREE
 from one_iscsi.store import Store, engine, migrations
 
@@ -65,19 +65,17 @@ def test_a_malformed_url_is_answered_with_the_form_of_one(url):
 
 
 def test_a_transaction_others_always_come_between(store, pool, monkeypatch):
-    """No two processes can be timed like that: the store is told at each try that somebody came between."""
+    """No two processes can be timed like that: the store is told at each try that the host was entered just now."""
     monkeypatch.setattr(engine, "_PAUSES", (0.01, 0.01))
-    _, op = store.begin(pool.add(), "attach", ATTACHING, ADMIN)
+    pool.learn_host()
+    [host] = store.hosts()
     tries = []
-
-    def come_between(*_) -> None:
-        tries.append(1)
-        raise LostRace("somebody was faster")
-
-    monkeypatch.setattr(store, "_swap", come_between)
-    refused(lambda: store.finish(op, FREE, ADMIN), "other processes kept changing the same rows: repeat")
+    monkeypatch.setattr(store, "_refuse_shared_initiator", lambda *_: tries.append(1))
+    refused(
+        lambda: store.learn_host("node2", host.initiator, {}), "other processes kept changing the same rows: repeat"
+    )
     assert len(tries) == 3
-    assert store.ops() == [op]
+    assert store.hosts() == [host]
 
 
 # ----------------------------------------------------------------------------------------------------------- SQLite
@@ -348,14 +346,14 @@ def test_the_loser_of_a_deadlock_runs_again(mariadb, mariadb_url):
             other.begin()
             for number in range(50):
                 cursor.execute("INSERT INTO schema_version VALUES (%s, 0)", (-number,))
-            cursor.execute("UPDATE one_volume SET gid = gid WHERE id = %s", (volume.id,))
+            cursor.execute("UPDATE one_volume_op SET error = 'seen' WHERE id = %s", (op.id,))
             finished: list = []
             finish = threading.Thread(target=lambda: finished.append(store.finish(op, FREE, ADMIN)))
             finish.start()
             waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
             while mariadb.sql(waiting) == [(0,)]:
                 time.sleep(0.2)  # asked more often than every 0.1 s, InnoDB repeats its last answer
-            cursor.execute("UPDATE one_volume_op SET error = 'seen' WHERE id = %s", (op.id,))
+            cursor.execute("UPDATE one_volume SET gid = gid WHERE id = %s", (volume.id,))
             other.commit()
             finish.join()
         assert [done.status for done in finished] == [FREE]

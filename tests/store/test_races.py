@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ import pytest
 from pool import ADMIN, PORTAL, Pool, processes, reserve
 
 from one_iscsi.errors import LostRace, NoVolume
-from one_iscsi.model import Op
+from one_iscsi.model import Op, Volume
 from one_iscsi.states import ATTACHING, CREATING, DETACHING, DIRTY, FREE, IN_USE, RESIZING, WIPING
 from one_iscsi.store import Store
 
@@ -183,6 +184,37 @@ def test_a_finish_is_not_disturbed_by_updates_of_other_columns(store_url):
                 assert store.finish(op, outcome, ADMIN).status == outcome
     renamer.join()
     assert renamer.exitcode == 0
+
+
+def test_whoever_updates_a_volume_waits_for_the_end_of_its_operation(store_url, monkeypatch):
+    lost: list = []
+
+    def update(volume: Volume) -> None:
+        with Store.open(store_url) as other:
+            try:
+                other.update(volume, name="late")
+            except LostRace as error:
+                lost.append(error)
+
+    with Store.open(store_url) as store:
+        volume, op = store.begin(Pool(store).add(), "attach", ATTACHING, ADMIN)
+        updater = threading.Thread(target=update, args=[volume])
+        read, waited = store.volume, []
+
+        def read_and_be_slow(ref: int) -> Volume:
+            found = read(ref)
+            if not waited:
+                updater.start()
+                updater.join(0.5)
+                waited.append(updater.is_alive())
+            return found
+
+        monkeypatch.setattr(store, "volume", read_and_be_slow)
+        assert store.finish(op, IN_USE, ADMIN).name == volume.name
+        updater.join(LIMIT)
+        assert waited == [True]
+        assert len(lost) == 1
+        assert store.volume(volume.id).name == volume.name
 
 
 def begin_in_spite_of_updates(store: Store, kind: str, status: str) -> Op:
