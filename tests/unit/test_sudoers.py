@@ -39,7 +39,8 @@ def asked(folder: Path, parts: tuple[Path, ...], values: dict[str, str], xen: st
     text = wrap(values, (*(part.read_text() for part in parts), "lock() { :; }"), 60)
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-s"], env=env, input=text, text=True, check=True, capture_output=True, timeout=120)
-    return {f"/usr/{'s' * line.startswith('tgtadm ')}bin/{line}" for line in log.read_text().splitlines()}
+    lines = log.read_text().splitlines()
+    return {f"/usr/{'sbin' if line.startswith('tgtadm ') else 'bin'}/{line}" for line in lines}
 
 
 @pytest.fixture(scope="module")
